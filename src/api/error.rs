@@ -1,0 +1,139 @@
+//! Errors as the API answers them: `{"error", "details", "code"}`.
+//!
+//! The only place that knows status codes. Every error of the modules below turns into an [`ApiError`] here, in a `match`
+//! without a wildcard, so that a new error does not compile until someone has picked its status.
+
+use std::fmt;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::host::HostError;
+
+/// The body of every error.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ErrorBody {
+    /// A description of the error that occurred.
+    pub error: String,
+    /// Additional details about the error.
+    pub details: String,
+    /// The error code: the HTTP status.
+    pub code: u16,
+}
+
+/// Why a call is refused or has failed.
+#[derive(Debug)]
+pub enum ApiError {
+    /// 400: the request can't be understood or names a value that is not allowed.
+    BadRequest(String),
+    /// 401: no token, or one that is not accepted.
+    Unauthorized(String),
+    /// 403: the caller lacks this permission.
+    Forbidden(String),
+    /// 404: there is no such thing.
+    NotFound(String),
+    /// 405: the path is known, the method is not; `allow` lists those that are.
+    MethodNotAllowed {
+        /// Value of the `Allow` header.
+        allow: String,
+    },
+    /// 408: the request did not arrive in time.
+    RequestTimeout(String),
+    /// 413: the body is larger than the limit.
+    PayloadTooLarge(String),
+    /// 415: the body is not JSON by its content type.
+    UnsupportedMediaType(String),
+    /// 500: the agent failed; what exactly stands in the log.
+    Internal(String),
+    /// 503: not now, or not on this node.
+    Unavailable(String),
+}
+
+impl ApiError {
+    fn details(&self) -> String {
+        match self {
+            Self::MethodNotAllowed { allow } => format!("This path answers {allow}."),
+            Self::BadRequest(details)
+            | Self::Unauthorized(details)
+            | Self::Forbidden(details)
+            | Self::NotFound(details)
+            | Self::RequestTimeout(details)
+            | Self::PayloadTooLarge(details)
+            | Self::UnsupportedMediaType(details)
+            | Self::Internal(details)
+            | Self::Unavailable(details) => details.clone(),
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadRequest(_) => "Invalid request.",
+            Self::Unauthorized(_) => "Unauthorized.",
+            Self::Forbidden(_) => "Forbidden.",
+            Self::NotFound(_) => "Not found.",
+            Self::MethodNotAllowed { .. } => "Method not allowed.",
+            Self::RequestTimeout(_) => "Request timed out.",
+            Self::PayloadTooLarge(_) => "Request body too large.",
+            Self::UnsupportedMediaType(_) => "Unsupported media type.",
+            Self::Internal(_) => "Internal error.",
+            Self::Unavailable(_) => "Service unavailable.",
+        })
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::PayloadTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let mut response = HttpResponse::build(self.status_code());
+        match self {
+            Self::Unauthorized(_) => {
+                response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"nodeaudit\"")));
+            }
+            Self::MethodNotAllowed { allow } => {
+                response.insert_header((ALLOW, allow.as_str()));
+            }
+            Self::Unavailable(_) => {
+                response.insert_header((RETRY_AFTER, HeaderValue::from_static("5")));
+            }
+            _ => {}
+        }
+        response.json(ErrorBody {
+            error: self.to_string(),
+            details: self.details(),
+            code: self.status_code().as_u16(),
+        })
+    }
+}
+
+impl From<HostError> for ApiError {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Invalid { .. } => Self::BadRequest(error.to_string()),
+            HostError::Unknown { .. } => Self::NotFound(error.to_string()),
+            HostError::ChangesDisabled | HostError::Unavailable { .. } => Self::Unavailable(error.to_string()),
+            HostError::Read { .. } => Self::Internal(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Who calls, and what they may do.
+//!
+//! `authenticate` attaches an [`Actor`] to every request and never refuses; `authorize` refuses. So a refusal is recorded
+//! like everything else. Nothing here knows the audit ring or an endpoint.
+
+mod permission;
+
+pub use permission::{Permission, PermissionSet, Roles};

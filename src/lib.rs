@@ -1,0 +1,5 @@
+//! nodeaudit.
+pub mod api;
+pub mod auth;
+pub mod host;
+pub mod operation;

@@ -1,0 +1,48 @@
+//! One operation of the API: a method and a path with its ID and its permission.
+//!
+//! Plain data below everything that handles a request: `audit` names an entry's operation by it, `auth` decides by it,
+//! `api` builds routes and the `OpenAPI` document from it. It knows none of them, and no HTTP library.
+
+use crate::auth::Permission;
+
+/// The methods that operations use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Method {
+    /// Reads; safe (RFC 9110, section 9.2.1).
+    Get,
+    /// Starts an action; not safe.
+    Post,
+    /// Replaces a setting; not safe.
+    Put,
+}
+
+impl Method {
+    /// The method as it stands in a request line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+
+    /// Whether a call with this method asks for no change (RFC 9110, section 9.2.1).
+    pub const fn is_safe(self) -> bool {
+        matches!(self, Self::Get)
+    }
+}
+
+/// What can be called, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// `OpenAPI` operation ID, such as `GetNodeHostname`; unique.
+    pub id: &'static str,
+    /// The one method of this operation.
+    pub method: Method,
+    /// Path below the base path, with `{name}` for a path parameter.
+    pub path: &'static str,
+    /// What a caller must hold. A required field: an operation without a permission does not compile.
+    pub permission: Permission,
+    /// One line for `/openapi.json`.
+    pub summary: &'static str,
+}
