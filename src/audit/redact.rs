@@ -1,0 +1,91 @@
+//! What of a request may be stored, and how much of it.
+//!
+//! Every text of a caller passes [`bounded`] before it becomes part of an entry: control characters are escaped, long texts
+//! are cut with their length kept. Query values, headers other than those named in `Call`, bodies and refused tokens never get here.
+
+use std::fmt::Write as _;
+
+/// Cap of the method, in bytes as stored.
+pub const METHOD_MAX_BYTES: usize = 32;
+/// Cap of the path, in bytes as stored.
+pub const PATH_MAX_BYTES: usize = 1024;
+/// Cap of the user, in bytes as stored.
+pub const USER_MAX_BYTES: usize = 256;
+/// Cap of all roles together with their separators, in bytes as stored.
+pub const ROLES_MAX_BYTES: usize = 512;
+/// Cap of the token's ID, in bytes as stored.
+pub const TOKEN_ID_MAX_BYTES: usize = 128;
+/// Cap of the user agent, in bytes as stored.
+pub const USER_AGENT_MAX_BYTES: usize = 256;
+
+/// `text` as it is stored: at most `max_bytes` long, without a character that acts on a terminal, a log or a reading direction.
+///
+/// Such a character becomes `\u{hex}`. A text that is too long ends in `...(N bytes)`, N being its length as received.
+pub fn bounded(text: &str, max_bytes: usize) -> String {
+    if text.len() <= max_bytes && !text.contains(acts) {
+        return text.to_owned();
+    }
+    let tail = format!("...({} bytes)", text.len());
+    let room = max_bytes.saturating_sub(tail.len());
+    let mut stored = String::with_capacity(max_bytes);
+    let mut cut_at = 0;
+    for character in text.chars() {
+        if acts(character) {
+            write!(stored, "\\u{{{:x}}}", u32::from(character)).expect("writing to a String does not fail");
+        } else {
+            stored.push(character);
+        }
+        if stored.len() <= room {
+            cut_at = stored.len();
+        } else if stored.len() > max_bytes {
+            stored.truncate(cut_at);
+            stored.push_str(&tail);
+            return stored;
+        }
+    }
+    stored
+}
+
+/// Whether the character does something other than stand there: C0, C1, DEL, line and paragraph separators, and the marks
+/// that change the reading direction (Unicode TR 36).
+pub fn acts(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn plain_text_is_stored_as_it_is() {
+        assert_eq!(bounded("/node/hostname", PATH_MAX_BYTES), "/node/hostname");
+        assert_eq!(bounded("DOMAIN\\user é", USER_MAX_BYTES), "DOMAIN\\user é");
+    }
+
+    #[test]
+    fn characters_that_act_are_escaped() {
+        assert_eq!(
+            bounded("a\u{1b}[31m\r\n\u{202e}b", 64),
+            "a\\u{1b}[31m\\u{d}\\u{a}\\u{202e}b"
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_tells_its_length() {
+        let stored = bounded(&"x".repeat(60_000), 64);
+        assert_eq!(stored, format!("{}...(60000 bytes)", "x".repeat(64 - 16)));
+        assert_eq!(bounded(&"x".repeat(64), 64), "x".repeat(64));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_stored_is_bounded_and_harmless(text in ".*", max_bytes in 32_usize..200) {
+            let stored = bounded(&text, max_bytes);
+            prop_assert!(stored.len() <= max_bytes);
+            prop_assert!(!stored.contains(acts));
+        }
+    }
+}
