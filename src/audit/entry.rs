@@ -35,13 +35,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of their numbers in the ring file.
-    pub const ALL: [Self; 5] = [
-        Self::Completed,
-        Self::Aborted,
-        Self::Panicked,
-        Self::Interrupted,
-        Self::Rejected,
-    ];
+    pub const ALL: [Self; 5] = [Self::Completed, Self::Aborted, Self::Panicked, Self::Interrupted, Self::Rejected];
 }
 
 /// When a call arrived, by both clocks.
@@ -125,17 +119,13 @@ impl EntryId {
     /// The ID in `text`: hyphenated, in either case. None where no entry can have such an ID.
     pub fn parse(text: &str) -> Option<Self> {
         let canonical_length = uuid::fmt::Hyphenated::LENGTH;
-        let id = Uuid::try_parse(text)
-            .ok()
-            .filter(|id| text.len() == canonical_length && id.get_version_num() == 7)?;
+        let id = Uuid::try_parse(text).ok().filter(|id| text.len() == canonical_length && id.get_version_num() == 7)?;
         Self(id).class().map(|_| Self(id))
     }
 
     /// The class of the entry.
     pub fn class(self) -> Option<Class> {
-        Class::ALL
-            .get(usize::try_from(self.0.as_u128() >> 60 & 0b11).ok()?)
-            .copied()
+        Class::ALL.get(usize::try_from(self.0.as_u128() >> 60 & 0b11).ok()?).copied()
     }
 
     /// The seq of the entry.
@@ -233,11 +223,8 @@ fn rfc3339(timestamp_ms: i64, buffer: &mut [u8; 40]) -> &str {
     let (hour, minute, second, milli) = at.time().as_hms_milli();
     let month = u8::from(month);
     let mut rest = &mut buffer[..];
-    write!(
-        rest,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
-    )
-    .expect("it is 24 bytes");
+    write!(rest, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+        .expect("it is 24 bytes");
     let written = 40 - rest.len();
     std::str::from_utf8(&buffer[..written]).expect("RFC 3339 is ASCII")
 }

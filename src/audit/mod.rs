@@ -6,9 +6,17 @@
 //!
 //! The writer's thread owns the only connection that writes; the reader can't write. Nothing here names an endpoint.
 
+mod budget;
 mod class;
 mod entry;
-mod redact;
+mod paging;
+mod reader;
+pub mod redact;
+mod retention;
+pub mod ring;
+mod writer;
 
 pub use class::{Class, Durability};
 pub use entry::{Arrival, Call, Entry, EntryId, Outcome, Seq, ServedEntry};
+pub use reader::{ClassFacts, ExportCursor, ExportStep, ReadError, Reader, RingFacts};
+pub use writer::{Commit, Durabilities, Place, Recorded, StoreError, Writer, WriterThread};

@@ -67,10 +67,7 @@ mod tests {
 
     #[test]
     fn characters_that_act_are_escaped() {
-        assert_eq!(
-            bounded("a\u{1b}[31m\r\n\u{202e}b", 64),
-            "a\\u{1b}[31m\\u{d}\\u{a}\\u{202e}b"
-        );
+        assert_eq!(bounded("a\u{1b}[31m\r\n\u{202e}b", 64), "a\\u{1b}[31m\\u{d}\\u{a}\\u{202e}b");
     }
 
     #[test]

@@ -44,10 +44,7 @@ pub struct Actor {
 impl Actor {
     /// Someone without a credential, who holds `permissions`.
     pub fn anonymous(permissions: PermissionSet) -> Self {
-        Self {
-            permissions,
-            ..Self::default()
-        }
+        Self { permissions, ..Self::default() }
     }
 
     /// Whether nobody was authenticated.

@@ -3,6 +3,7 @@
 //! One file a facility, each with its readings as plain types and the methods of [`Host`] that fill them. Knows neither
 //! HTTP nor audit. `paths` alone joins `/proc`, `/sys` and `/etc`; `command` alone starts a process.
 
+pub mod clock;
 mod paths;
 
 use std::io;

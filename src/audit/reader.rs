@@ -1,0 +1,242 @@
+//! Reading the ring: pages, single entries, exports, the ring's description.
+//!
+//! Read-only connections, one a concurrent reader. Every step is one short read transaction that passes the ring's gate, so
+//! that no reader holds the WAL. Gives entries borrowed from their rows to a visitor; formats are made elsewhere.
+
+mod rows;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::class::Class;
+use super::entry::{EntryId, Seq, ServedEntry};
+use super::paging;
+use super::ring::{FILE_NAME, Gate};
+use rows::Names;
+
+/// How many readers work at the same time; others wait for their turn.
+const CONCURRENT_READERS: usize = 4;
+
+/// Why the ring could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("can't read the ring {}", path.display())]
+pub struct ReadError {
+    path: PathBuf,
+    #[source]
+    source: rusqlite::Error,
+}
+
+/// The entries of one class that the ring holds: ordinals `first..=last`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    first: u64,
+    last: u64,
+}
+
+impl Held {
+    /// How many entries.
+    pub const fn entries(self) -> u64 {
+        if self.last == 0 { 0 } else { self.last - self.first + 1 }
+    }
+}
+
+/// How far an export has come: the next ordinal of each class, and the seq after which it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportCursor {
+    next: [u64; 3],
+    last_seq: Seq,
+}
+
+/// What a step of an export gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportStep {
+    /// How many entries were visited; 0 at the end.
+    pub entries: u64,
+    /// How many entries of each class were evicted before this step could read them.
+    pub evicted: [u64; 3],
+}
+
+/// What the ring file says of one class.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassFacts {
+    /// The class.
+    pub class: Class,
+    /// Entries held.
+    pub entries: u64,
+    /// Seq and arrival (milliseconds since 1970) of the oldest entry held.
+    pub oldest: Option<(Seq, i64)>,
+    /// Seq of the newest entry held.
+    pub newest: Option<Seq>,
+    /// Entries that aged out.
+    pub evicted: u64,
+    /// Calls that could not be recorded.
+    pub dropped: u64,
+    /// Changes whose outcome is unknown.
+    pub interrupted: u64,
+}
+
+/// What the ring file says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct RingFacts {
+    /// The UUID of this file's life.
+    pub epoch: Uuid,
+    /// When the file was made, milliseconds since 1970.
+    pub created_ms: i64,
+    /// The classes.
+    pub classes: [ClassFacts; 3],
+}
+
+/// The read side of a ring.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    gate: Gate,
+    turns: Semaphore,
+    idle: Mutex<Vec<Session>>,
+}
+
+/// A connection and the names that it has read.
+#[derive(Debug)]
+struct Session {
+    connection: Connection,
+    names: Names,
+}
+
+impl Reader {
+    /// The read side of the ring in `state_dir`.
+    pub fn new(state_dir: &Path, gate: Gate) -> Self {
+        let turns = Semaphore::new(CONCURRENT_READERS);
+        Self { path: state_dir.join(FILE_NAME), gate, turns, idle: Mutex::default() }
+    }
+
+    /// Waits for one of the places of concurrent readers. Take one before a call of the methods below.
+    pub async fn turn(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.turns.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// Visits a page, newest first, and gives the number of all entries.
+    pub fn page(&self, limit: u64, offset: u64, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<u64, ReadError> {
+        self.step(|transaction, names| {
+            let held = held(transaction)?;
+            let lengths = held.map(Held::entries);
+            let total: u64 = lengths.iter().sum();
+            if offset >= total {
+                return Ok(total);
+            }
+            let skipped = paging::newest(offset, lengths, |class, place| {
+                rows::seq_at(transaction, Class::ALL[class], held[class].last - place)
+            })?;
+            let from = [0, 1, 2].map(|class| held[class].last - skipped[class]);
+            rows::merge_down(transaction, names, from, limit, &mut visit)?;
+            Ok(total)
+        })
+    }
+
+    /// Visits the entry with that ID. False where there is none, or no longer.
+    pub fn entry(&self, id: EntryId, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<bool, ReadError> {
+        let Some(class) = id.class() else { return Ok(false) };
+        self.step(|transaction, names| {
+            let held = held(transaction)?[class.index()];
+            let Some(ordinal) = rows::ordinal_of(transaction, class, id.seq(), held.first, held.last)? else {
+                return Ok(false);
+            };
+            let mut found = false;
+            rows::one(transaction, names, class, ordinal, &mut |entry| {
+                if entry.id == id {
+                    visit(entry);
+                    found = true;
+                }
+            })?;
+            Ok(found)
+        })
+    }
+
+    /// Begins an export of all that the ring holds now, and gives how many entries that are.
+    pub fn export(&self) -> Result<(ExportCursor, u64), ReadError> {
+        self.step(|transaction, _| {
+            let held = held(transaction)?;
+            let mut last_seq = Seq(0);
+            for class in Class::ALL.into_iter().filter(|class| held[class.index()].last > 0) {
+                last_seq = last_seq.max(Seq(rows::seq_at(transaction, class, held[class.index()].last)?));
+            }
+            let cursor = ExportCursor { next: held.map(|held| held.first), last_seq };
+            Ok((cursor, held.map(Held::entries).iter().sum()))
+        })
+    }
+
+    /// Visits the next entries of an export, oldest first, `limit` at most.
+    pub fn export_step(
+        &self,
+        cursor: &mut ExportCursor,
+        limit: u64,
+        mut visit: impl FnMut(&ServedEntry<'_>),
+    ) -> Result<ExportStep, ReadError> {
+        self.step(|transaction, names| {
+            let held = held(transaction)?;
+            let mut step = ExportStep { entries: 0, evicted: [0; 3] };
+            for class in Class::ALL.map(Class::index) {
+                if held[class].first > cursor.next[class] && cursor.next[class] > 0 {
+                    step.evicted[class] = held[class].first - cursor.next[class];
+                }
+                cursor.next[class] = cursor.next[class].max(held[class].first);
+            }
+            let ended = cursor.last_seq;
+            step.entries = rows::merge_up(transaction, names, &mut cursor.next, ended, limit, &mut visit)?;
+            Ok(step)
+        })
+    }
+
+    /// What the ring file says of itself.
+    pub fn facts(&self) -> Result<RingFacts, ReadError> {
+        self.step(|transaction, _| {
+            let held = held(transaction)?;
+            let (epoch, created_ms) = transaction
+                .query_row("SELECT epoch, created_ms FROM ring", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let [change, read, denied] =
+                Class::ALL.map(|class| rows::class_facts(transaction, class, held[class.index()]));
+            Ok(RingFacts { epoch: Uuid::from_bytes(epoch), created_ms, classes: [change?, read?, denied?] })
+        })
+    }
+
+    /// Runs one bounded read in a transaction, so that it sees one state of the ring.
+    fn step<T>(&self, read: impl FnOnce(&Transaction<'_>, &mut Names) -> rusqlite::Result<T>) -> Result<T, ReadError> {
+        let failed = |source| ReadError { path: self.path.clone(), source };
+        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut session = idle.map_or_else(|| self.open_session(), Ok).map_err(failed)?;
+        let transaction = session.connection.transaction().map_err(failed)?;
+        let value = read(&transaction, &mut session.names).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        Ok(value)
+    }
+
+    fn open_session(&self) -> rusqlite::Result<Session> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "cache_size", -1_024)?;
+        Ok(Session { connection, names: Names::default() })
+    }
+}
+
+/// The ordinals that each class holds.
+fn held(transaction: &Transaction<'_>) -> rusqlite::Result<[Held; 3]> {
+    let mut all = [Held::default(); 3];
+    for class in Class::ALL {
+        let table = class.as_str();
+        let sql = format!("SELECT (SELECT min(ordinal) FROM {table}), (SELECT max(ordinal) FROM {table})");
+        let ends = transaction
+            .prepare_cached(&sql)?
+            .query_row([], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)));
+        if let (Some(first), Some(last)) = ends.optional()?.unwrap_or_default() {
+            all[class.index()] = Held { first: first.unsigned_abs(), last: last.unsigned_abs() };
+        }
+    }
+    Ok(all)
+}

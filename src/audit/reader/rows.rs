@@ -1,0 +1,272 @@
+//! Rows of the ring file as entries.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
+use rusqlite::types::Type;
+use rusqlite::{CachedStatement, Row, Rows, Transaction, params};
+use uuid::Uuid;
+
+use super::{ClassFacts, Held};
+use crate::audit::class::Class;
+use crate::audit::entry::{EntryId, Outcome, Seq, ServedEntry};
+use crate::audit::ring::CALL_COLUMNS;
+use crate::auth::AuthMethod;
+
+/// A run of the agent: the boot it ran in and the tag of the IDs that it gave.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    boot_id: Uuid,
+    tag: u32,
+}
+
+/// Operation ID and permission.
+type OperationNames = (Box<str>, Box<str>);
+
+/// What rows name by number. Rows that name these never change, so they are read once a connection.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    runs: HashMap<i64, Run>,
+    operations: HashMap<i64, OperationNames>,
+}
+
+impl Names {
+    fn run(&mut self, transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<Run> {
+        if let Some(run) = self.runs.get(&number) {
+            return Ok(*run);
+        }
+        let run = transaction
+            .prepare_cached("SELECT boot_id, tag FROM run WHERE number = ?1")?
+            .query_row([number], |row| Ok(Run { boot_id: Uuid::from_bytes(row.get(0)?), tag: row.get(1)? }))?;
+        self.runs.insert(number, run);
+        Ok(run)
+    }
+
+    fn operation(&mut self, transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<&OperationNames> {
+        if !self.operations.contains_key(&number) {
+            let names = transaction
+                .prepare_cached("SELECT operation_id, permission FROM operation WHERE number = ?1")?
+                .query_row([number], |row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, String>(1)?.into())))?;
+            self.operations.insert(number, names);
+        }
+        Ok(&self.operations[&number])
+    }
+}
+
+/// The seq of the entry with that ordinal.
+pub(super) fn seq_at(transaction: &Transaction<'_>, class: Class, ordinal: u64) -> rusqlite::Result<u64> {
+    let sql = match class {
+        Class::Change => "SELECT seq FROM change WHERE ordinal = ?1",
+        Class::Read => "SELECT seq FROM read WHERE ordinal = ?1",
+        Class::Denied => "SELECT seq FROM denied WHERE ordinal = ?1",
+    };
+    transaction.prepare_cached(sql)?.query_row([ordinal as i64], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+}
+
+/// The ordinal in `first..=last` of the entry with that seq.
+pub(super) fn ordinal_of(
+    transaction: &Transaction<'_>,
+    class: Class,
+    seq: Seq,
+    first: u64,
+    last: u64,
+) -> rusqlite::Result<Option<u64>> {
+    let (mut low, mut high) = (first, last);
+    while low <= high && high > 0 {
+        let middle = low.midpoint(high);
+        match seq_at(transaction, class, middle)?.cmp(&seq.0) {
+            std::cmp::Ordering::Equal => return Ok(Some(middle)),
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle - 1,
+        }
+    }
+    Ok(None)
+}
+
+/// Visits one entry.
+pub(super) fn one(
+    transaction: &Transaction<'_>,
+    names: &mut Names,
+    class: Class,
+    ordinal: u64,
+    visit: &mut dyn FnMut(&ServedEntry<'_>),
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(&select(class, "WHERE ordinal = ?1"))?;
+    let mut rows = statement.query([ordinal as i64])?;
+    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    serve(transaction, names, class, row, visit)
+}
+
+/// Visits entries from these ordinals downwards, newest first over all classes.
+pub(super) fn merge_down(
+    transaction: &Transaction<'_>,
+    names: &mut Names,
+    from: [u64; 3],
+    limit: u64,
+    visit: &mut dyn FnMut(&ServedEntry<'_>),
+) -> rusqlite::Result<()> {
+    let mut statements = statements(transaction, "WHERE ordinal <= ?1 ORDER BY ordinal DESC")?;
+    let mut sources = query(&mut statements, from)?;
+    let mut heads = advance_all(&mut sources)?;
+    for _ in 0..limit {
+        let newest = (0..3).filter(|&class| heads[class].is_some()).max_by_key(|&class| heads[class]);
+        let Some(class) = newest else { break };
+        serve(transaction, names, Class::ALL[class], head(&sources[class])?, visit)?;
+        heads[class] = advance(&mut sources[class])?;
+    }
+    Ok(())
+}
+
+/// Visits entries from these ordinals upwards, oldest first over all classes, up to the seq `last_seq`. Moves the ordinals on.
+pub(super) fn merge_up(
+    transaction: &Transaction<'_>,
+    names: &mut Names,
+    next: &mut [u64; 3],
+    last_seq: Seq,
+    limit: u64,
+    visit: &mut dyn FnMut(&ServedEntry<'_>),
+) -> rusqlite::Result<u64> {
+    let mut statements = statements(transaction, "WHERE ordinal >= ?1 ORDER BY ordinal")?;
+    let mut sources = query(&mut statements, *next)?;
+    let mut heads = advance_all(&mut sources)?;
+    let mut visited = 0;
+    while visited < limit {
+        let oldest = (0..3).filter_map(|class| heads[class].map(|seq| (seq, class))).min();
+        let Some((_, class)) = oldest.filter(|&(seq, _)| seq <= last_seq) else {
+            break;
+        };
+        serve(transaction, names, Class::ALL[class], head(&sources[class])?, visit)?;
+        heads[class] = advance(&mut sources[class])?;
+        next[class] += 1;
+        visited += 1;
+    }
+    Ok(visited)
+}
+
+/// What the file says of one class that holds `held`.
+pub(super) fn class_facts(transaction: &Transaction<'_>, class: Class, held: Held) -> rusqlite::Result<ClassFacts> {
+    let (mut oldest, mut newest) = (None, None);
+    if held.entries() > 0 {
+        let sql = format!("SELECT timestamp_ms FROM {} WHERE ordinal = ?1", class.as_str());
+        let since = transaction.query_row(&sql, [held.first as i64], |row| row.get(0))?;
+        oldest = Some((Seq(seq_at(transaction, class, held.first)?), since));
+        newest = Some(Seq(seq_at(transaction, class, held.last)?));
+    }
+    let sql = "SELECT evicted, dropped, interrupted FROM loss WHERE class = ?1";
+    transaction.query_row(sql, params![class.index() as i64], |row| {
+        let counter = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+        let (evicted, dropped, interrupted) = (counter(0)?, counter(1)?, counter(2)?);
+        Ok(ClassFacts { class, entries: held.entries(), oldest, newest, evicted, dropped, interrupted })
+    })
+}
+
+fn select(class: Class, clause: &str) -> String {
+    format!("SELECT seq, outcome, response_code, duration_us, {CALL_COLUMNS} FROM {} {clause}", class.as_str())
+}
+
+fn statements<'c>(transaction: &'c Transaction<'_>, clause: &str) -> rusqlite::Result<[CachedStatement<'c>; 3]> {
+    let [change, read, denied] = Class::ALL.map(|class| transaction.prepare_cached(&select(class, clause)));
+    Ok([change?, read?, denied?])
+}
+
+fn query<'s>(statements: &'s mut [CachedStatement<'_>; 3], ordinals: [u64; 3]) -> rusqlite::Result<[Rows<'s>; 3]> {
+    let [change, read, denied] = statements;
+    Ok([change.query([ordinals[0] as i64])?, read.query([ordinals[1] as i64])?, denied.query([ordinals[2] as i64])?])
+}
+
+/// Steps to the next row and gives its seq.
+fn advance(source: &mut Rows<'_>) -> rusqlite::Result<Option<Seq>> {
+    source.advance()?;
+    source.get().map(|row| row.get::<_, i64>(0).map(|seq| Seq(seq.unsigned_abs()))).transpose()
+}
+
+fn advance_all(sources: &mut [Rows<'_>; 3]) -> rusqlite::Result<[Option<Seq>; 3]> {
+    let mut heads = [None; 3];
+    for (head, source) in heads.iter_mut().zip(sources) {
+        *head = advance(source)?;
+    }
+    Ok(heads)
+}
+
+fn head<'r>(source: &'r Rows<'_>) -> rusqlite::Result<&'r Row<'r>> {
+    source.get().ok_or(rusqlite::Error::QueryReturnedNoRows)
+}
+
+/// Shows one row to the visitor as an entry.
+fn serve(
+    transaction: &Transaction<'_>,
+    names: &mut Names,
+    class: Class,
+    row: &Row<'_>,
+    visit: &mut dyn FnMut(&ServedEntry<'_>),
+) -> rusqlite::Result<()> {
+    let seq = Seq(row.get::<_, i64>(0)?.unsigned_abs());
+    let outcome = Outcome::ALL.get(usize::from(row.get::<_, u8>(1)?)).copied().ok_or_else(|| damaged(1, "outcome"))?;
+    let duration_us = row.get::<_, i64>(3)?.unsigned_abs();
+    let run = names.run(transaction, row.get(4)?)?;
+    let timestamp = row.get(5)?;
+    let operation = match row.get(10)? {
+        Some(number) => Some(names.operation(transaction, number)?),
+        None => None,
+    };
+    let auth_method = match usize::from(row.get::<_, u8>(14)?) {
+        0 => None,
+        number => Some(AuthMethod::ALL.get(number - 1).ok_or_else(|| damaged(14, "auth_method"))?.as_str()),
+    };
+    visit(&ServedEntry {
+        id: EntryId::new(timestamp, class, seq, run.tag),
+        timestamp,
+        user: text(row, 11)?,
+        roles: text(row, 12)?,
+        method: text(row, 8)?,
+        path: text(row, 9)?,
+        operation_id: operation.map_or("", |names| &names.0),
+        source_ip: address(row, 15)?.ok_or_else(|| damaged(15, "source_ip"))?,
+        response_code: row.get(2)?,
+        duration_ms: duration_us / 1_000,
+        seq,
+        class,
+        outcome,
+        permission: operation.map(|names| &*names.1),
+        token_id: optional_text(row, 13)?,
+        auth_method,
+        trace_id: row.get_ref(16)?.as_blob_or_null()?.map(hex).map(Cow::Owned),
+        user_agent: optional_text(row, 17)?,
+        forwarded_for: address(row, 18)?,
+        boot_id: run.boot_id,
+        monotonic_us: row.get(6)?,
+        duration_us,
+        clock_synced: row.get(7)?,
+    });
+    Ok(())
+}
+
+fn text<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<&'r str> {
+    Ok(row.get_ref(column)?.as_str()?)
+}
+
+fn optional_text<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<Option<&'r str>> {
+    Ok(row.get_ref(column)?.as_str_or_null()?)
+}
+
+fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<IpAddr>> {
+    let Some(octets) = row.get_ref(column)?.as_blob_or_null()? else {
+        return Ok(None);
+    };
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).map(Some).map_err(|_| damaged(column, "address"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String does not fail");
+        text
+    })
+}
+
+fn damaged(column: usize, name: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Null, format!("no such {name}").into())
+}

@@ -1,0 +1,363 @@
+//! The ring file: where entries are stored, and the only code that writes it.
+//!
+//! Owned by the writer's thread. Takes batches, stores each in one transaction with what it evicts, and returns when the batch
+//! is on stable storage. Knows neither who waits for that nor HTTP.
+
+mod file;
+mod rows;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::budget::Budget;
+use super::class::Class;
+use super::entry::{Call, Entry, Seq};
+use super::retention::{Extent, Limits, Retention};
+
+pub use file::{FILE_NAME, SCHEMA_VERSION};
+pub(super) use rows::CALL_COLUMNS;
+
+/// Where the ring is, how large it may get, and which boot this is.
+#[derive(Clone, Debug)]
+pub struct RingOptions {
+    /// The state folder.
+    pub state_dir: PathBuf,
+    /// `audit.max_entries`.
+    pub max_entries: u64,
+    /// `audit.max_bytes`: database, WAL and shared-memory file together.
+    pub max_bytes: u64,
+    /// Each class's share, in percent.
+    pub guarantee_percent: [u64; 3],
+    /// The boot ID of the kernel.
+    pub boot_id: Uuid,
+    /// The wall clock at the start, milliseconds since 1970.
+    pub started_ms: i64,
+}
+
+impl RingOptions {
+    fn limits(&self) -> Limits {
+        Limits {
+            max_entries: self.max_entries,
+            max_charge_bytes: Budget::new(self.max_bytes).charge_bytes(),
+            guarantee_percent: self.guarantee_percent,
+        }
+    }
+}
+
+/// Held for reading during each step of a reader, and for writing when the WAL has to start again: no reader can pin it.
+pub type Gate = Arc<RwLock<()>>;
+
+/// The number of a stored intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IntentNumber(pub u64);
+
+/// One thing to store.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A change that is about to happen.
+    Intent(IntentNumber, Call),
+    /// A finished call, and the intent that it closes.
+    Entry(Seq, Entry, Option<IntentNumber>),
+    /// So many calls of a class could not be recorded.
+    Dropped(Class, u64),
+}
+
+impl Record {
+    /// What the record takes in the ring file, an upper bound.
+    pub fn bytes(&self) -> usize {
+        let bytes = match self {
+            Self::Intent(_, call) => rows::row_bytes(call),
+            Self::Entry(_, entry, _) => rows::row_bytes(&entry.call),
+            Self::Dropped(..) => 0,
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
+/// Why the ring could not be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// The state folder or the ring file can't be made or used.
+    #[error("can't {act} {}", path.display())]
+    File {
+        /// What was tried.
+        act: &'static str,
+        /// The folder or file.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no ring, or one of a newer agent.
+    #[error("{} is not a ring that this agent knows: {reason}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is different.
+        reason: String,
+    },
+    /// SQLite failed.
+    #[error("can't {act}")]
+    Sqlite {
+        /// What was tried.
+        act: &'static str,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The writer's thread can't be started.
+    #[error("can't start the writer's thread")]
+    Thread {
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel gives no random bytes for a new epoch.
+    #[error("the kernel gives no random bytes")]
+    Random,
+}
+
+impl RingError {
+    fn sqlite_code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Sqlite { source, .. } => source.sqlite_error_code(),
+            _ => None,
+        }
+    }
+
+    /// Whether the file itself is damaged, so that trying again can't help.
+    pub fn is_damage(&self) -> bool {
+        matches!(self.sqlite_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+}
+
+/// Names the act in which SQLite failed.
+trait During<T> {
+    fn during(self, act: &'static str) -> Result<T, RingError>;
+}
+
+impl<T> During<T> for rusqlite::Result<T> {
+    fn during(self, act: &'static str) -> Result<T, RingError> {
+        self.map_err(|source| RingError::Sqlite { act, source })
+    }
+}
+
+/// An open ring.
+#[derive(Debug)]
+pub struct Ring {
+    connection: Connection,
+    options: RingOptions,
+    budget: Budget,
+    gate: Gate,
+    run: i64,
+    run_tag: u32,
+    /// None after a failed transaction: memory and file may differ, so the file is read again first.
+    state: Option<State>,
+}
+
+/// What the file holds, kept in memory.
+#[derive(Debug)]
+struct State {
+    last_seq: Seq,
+    retention: Retention,
+    /// Operation ID and permission to number.
+    operations: HashMap<(String, String), i64>,
+}
+
+impl Ring {
+    /// Opens the ring in the state folder, or makes one, and turns the intents that an earlier run left open into entries.
+    ///
+    /// A damaged file is set aside, and a new ring with a new epoch takes its place.
+    pub fn open(options: RingOptions) -> Result<Self, RingError> {
+        match Self::open_file(&options, 0) {
+            Err(damage) if damage.is_damage() => {
+                let seq_base = file::set_aside(&options)?;
+                Self::open_file(&options, seq_base)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_file(options: &RingOptions, seq_base: u64) -> Result<Self, RingError> {
+        let budget = Budget::new(options.max_bytes);
+        let mut connection = file::open(options, budget, seq_base)?;
+        let (run, run_tag) = file::begin_run(&mut connection, options).during("store the start of this run")?;
+        let gate = Gate::default();
+        let mut ring = Self { connection, options: options.clone(), budget, gate, run, run_tag, state: None };
+        ring.fit_limits()?;
+        ring.close_open_intents()?;
+        file::reserve(options, budget);
+        Ok(ring)
+    }
+
+    /// The seq of the newest entry.
+    pub fn last_seq(&mut self) -> Result<Seq, RingError> {
+        Ok(self.state()?.last_seq)
+    }
+
+    /// The tag in the IDs of the entries of this run.
+    pub const fn run_tag(&self) -> u32 {
+        self.run_tag
+    }
+
+    /// The gate that readers of this ring go through.
+    pub fn gate(&self) -> Gate {
+        Gate::clone(&self.gate)
+    }
+
+    /// How many bytes of entries one batch should hold at most.
+    pub fn batch_bytes(&self) -> usize {
+        self.budget.batch_bytes()
+    }
+
+    /// Stores a batch in one transaction and returns when it is on stable storage. Entries have rising seqs.
+    ///
+    /// After an error nothing or everything of the batch is stored; storing it again stores each entry once.
+    pub fn store(&mut self, batch: &[Record]) -> Result<(), RingError> {
+        self.transact("store a batch of entries", |run, transaction, state| {
+            batch.iter().try_for_each(|record| apply(run, transaction, state, record))
+        })?;
+        self.keep_page_reserve()
+    }
+
+    /// Moves the WAL's pages into the database when there are many. To be called when nobody waits.
+    pub fn checkpoint(&mut self) -> Result<(), RingError> {
+        let frames = self.wal_checkpoint("NOOP")?;
+        if frames < self.budget.wal_frames() / 2 {
+            return Ok(());
+        }
+        if frames < self.budget.wal_frames() / 4 * 3 {
+            return self.wal_checkpoint("PASSIVE").map(drop);
+        }
+        let gate = Gate::clone(&self.gate);
+        let _no_reader = gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.wal_checkpoint("RESTART").map(drop)
+    }
+
+    /// Frames in the WAL.
+    fn wal_checkpoint(&self, mode: &str) -> Result<u64, RingError> {
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        let frames = self
+            .connection
+            .prepare_cached(&sql)
+            .and_then(|mut pragma| pragma.query_row([], |row| row.get::<_, i64>(1)));
+        Ok(u64::try_from(frames.during("move the WAL into the database")?).unwrap_or(0))
+    }
+
+    fn state(&mut self) -> Result<&mut State, RingError> {
+        if self.state.is_none() {
+            let loaded = rows::load(&self.connection, self.options.limits()).during("read the ring's accounts")?;
+            self.state = Some(loaded);
+        }
+        Ok(self.state.as_mut().expect("it was just loaded"))
+    }
+
+    /// Runs `act` in one transaction. Where it fails, memory is read again from the file before the next one.
+    fn transact<T>(
+        &mut self,
+        what: &'static str,
+        act: impl FnOnce(i64, &Transaction<'_>, &mut State) -> rusqlite::Result<T>,
+    ) -> Result<T, RingError> {
+        self.state()?;
+        let mut state = self.state.take().expect("it was just read");
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).during(what)?;
+        let done = act(self.run, &transaction, &mut state).during(what)?;
+        transaction.commit().during(what)?;
+        self.state = Some(state);
+        Ok(done)
+    }
+
+    /// Evicts until the ring fits limits that may have been lowered since the last start.
+    fn fit_limits(&mut self) -> Result<(), RingError> {
+        self.transact("shrink the ring to its limits", |_, transaction, state| {
+            while state.retention.is_over() {
+                evict(transaction, state, state.retention.must_give(None))?;
+            }
+            Ok(())
+        })?;
+        file::shrink(&self.connection, self.budget).during("shrink the ring file")
+    }
+
+    /// The charges are estimates, the page cap is not: gives up one more extent while there are few free pages left.
+    fn keep_page_reserve(&mut self) -> Result<(), RingError> {
+        let reserve = self.budget.batch_bytes() as u64 / super::budget::PAGE_BYTES + 8;
+        let used = file::pages_used(&self.connection).during("count the ring's pages")?;
+        if used + reserve <= self.budget.pages() {
+            return Ok(());
+        }
+        self.transact("make room in the ring", |_, transaction, state| {
+            evict(transaction, state, state.retention.must_give(None))
+        })
+    }
+
+    /// Changes that were begun and whose outcome is unknown become entries that say so.
+    fn close_open_intents(&mut self) -> Result<(), RingError> {
+        self.transact("record interrupted changes", |_, transaction, state| {
+            for (number, row_bytes) in rows::open_intents(transaction)? {
+                let charge_bytes = super::budget::charge_bytes(row_bytes);
+                let ordinal = admit(transaction, state, Class::Change, charge_bytes)?;
+                state.last_seq.0 += 1;
+                rows::insert_interrupted(transaction, number, ordinal, state.last_seq)?;
+                rows::add_loss(transaction, Class::Change, "interrupted", 1)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn apply(run: i64, transaction: &Transaction<'_>, state: &mut State, record: &Record) -> rusqlite::Result<()> {
+    match record {
+        Record::Intent(number, call) => {
+            let operation = operation_number(transaction, state, call)?;
+            rows::insert_intent(transaction, run, *number, call, operation)
+        }
+        // Stored by the transaction that seemed to fail.
+        Record::Entry(seq, ..) if *seq <= state.last_seq => Ok(()),
+        Record::Entry(seq, entry, intent) => {
+            let operation = operation_number(transaction, state, &entry.call)?;
+            let charge_bytes = super::budget::charge_bytes(rows::row_bytes(&entry.call));
+            let ordinal = admit(transaction, state, entry.class, charge_bytes)?;
+            state.last_seq = *seq;
+            rows::insert_entry(transaction, run, ordinal, *seq, entry, operation)?;
+            intent.map_or(Ok(()), |number| rows::delete_intent(transaction, number))
+        }
+        Record::Dropped(class, calls) => rows::add_loss(transaction, *class, "dropped", *calls),
+    }
+}
+
+/// Makes room for an entry and gives it its ordinal.
+fn admit(transaction: &Transaction<'_>, state: &mut State, class: Class, charge_bytes: u64) -> rusqlite::Result<u64> {
+    while let Some(victim) = state.retention.victim(class, charge_bytes) {
+        evict(transaction, state, victim)?;
+    }
+    let (ordinal, completed) = state.retention.admit(class, charge_bytes);
+    if let Some(extent) = completed {
+        rows::insert_extent(transaction, class, extent)?;
+    }
+    Ok(ordinal)
+}
+
+fn evict(transaction: &Transaction<'_>, state: &mut State, class: Class) -> rusqlite::Result<()> {
+    let evicted: Extent = state.retention.evict(class);
+    rows::delete_extent(transaction, class, evicted)?;
+    rows::add_loss(transaction, class, "evicted", evicted.entries)
+}
+
+fn operation_number(transaction: &Transaction<'_>, state: &mut State, call: &Call) -> rusqlite::Result<Option<i64>> {
+    let Some(operation) = call.operation else {
+        return Ok(None);
+    };
+    let key = (operation.id.to_owned(), operation.permission.as_str().to_owned());
+    if let Some(&number) = state.operations.get(&key) {
+        return Ok(Some(number));
+    }
+    transaction.execute("INSERT INTO operation (operation_id, permission) VALUES (?1, ?2)", params![key.0, key.1])?;
+    let number = transaction.last_insert_rowid();
+    state.operations.insert(key, number);
+    Ok(Some(number))
+}

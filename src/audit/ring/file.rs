@@ -1,0 +1,214 @@
+//! The ring file as a file: made, opened, checked, set aside, reserved on the disk.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use ring::rand::{SecureRandom, SystemRandom};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+
+use super::{During, RingError, RingOptions};
+use crate::audit::budget::{Budget, PAGE_BYTES};
+use crate::audit::class::Class;
+
+/// Name of the ring file in the state folder.
+pub const FILE_NAME: &str = "ring.sqlite";
+
+/// The schema that this agent writes (`PRAGMA user_version`).
+pub const SCHEMA_VERSION: i32 = 1;
+
+/// "noda": says of an SQLite file that it is a ring (`PRAGMA application_id`).
+const APPLICATION_ID: i32 = 0x6e6f_6461;
+const SCHEMA: &str = include_str!("../schema.sql");
+
+/// Opens the ring file for writing; makes it where there is none.
+pub(super) fn open(options: &RingOptions, budget: Budget, seq_base: u64) -> Result<Connection, RingError> {
+    let path = options.state_dir.join(FILE_NAME);
+    create_private(&options.state_dir, &path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(&path, flags).during("open the ring file")?;
+    configure(&connection, budget).during("configure the ring file")?;
+    match versions(&connection).during("read the ring's version")? {
+        (0, 0) if is_empty(&connection).during("read the ring's tables")? => {
+            create_schema(&mut connection, options, seq_base)?
+        }
+        (APPLICATION_ID, SCHEMA_VERSION) => {}
+        (APPLICATION_ID, newer) => {
+            let reason = format!("its schema version is {newer}, the newest known here is {SCHEMA_VERSION}");
+            return Err(RingError::Foreign { path, reason });
+        }
+        _ => {
+            return Err(RingError::Foreign { path, reason: "it is another program's SQLite file".to_owned() });
+        }
+    }
+    Ok(connection)
+}
+
+/// The state folder with mode 0700 and the ring file with mode 0600; SQLite gives its WAL the mode of the file.
+fn create_private(state_dir: &Path, path: &Path) -> Result<(), RingError> {
+    let failed = |act, path: &Path| {
+        let path = path.to_owned();
+        move |source| RingError::File { act, path, source }
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state_dir)
+        .map_err(failed("make the state folder", state_dir))?;
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => sync_dir(state_dir).map_err(failed("sync the state folder", state_dir)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("make the ring file", path)(error)),
+    }
+}
+
+/// What was made or renamed in a folder survives a power cut only when the folder itself is synced.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn configure(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(32);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // Another program that reads the file may hold its lock for a moment.
+    connection.pragma_update(None, "busy_timeout", 1_000)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -2_048)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", budget.wal_bytes() as i64)?;
+    // Not stored in the file: has to be set on every open.
+    connection.pragma_update(None, "max_page_count", budget.pages() as i64)
+}
+
+/// Application ID and schema version.
+fn versions(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((pragma("application_id")?, pragma("user_version")?))
+}
+
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+fn create_schema(connection: &mut Connection, options: &RingOptions, seq_base: u64) -> Result<(), RingError> {
+    let epoch = uuid::Builder::from_random_bytes(random()?).into_uuid();
+    let create = |connection: &mut Connection| {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.execute(
+            "INSERT INTO ring (id, epoch, created_ms, seq_base) VALUES (1, ?1, ?2, ?3)",
+            params![epoch.as_bytes(), options.started_ms, seq_base as i64],
+        )?;
+        for class in Class::ALL {
+            let sql = "INSERT INTO loss (class, evicted, dropped, interrupted) VALUES (?1, 0, 0, 0)";
+            transaction.execute(sql, [class.index() as i64])?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.commit()
+    };
+    create(connection).during("make the ring's tables")?;
+    log::info!("new ring with epoch {epoch}");
+    Ok(())
+}
+
+/// Stores that a run begins, forgets runs that no entry names any more, and gives the run's number and its tag.
+pub(super) fn begin_run(connection: &mut Connection, options: &RingOptions) -> rusqlite::Result<(i64, u32)> {
+    let tag = random().map(|bytes: [u8; 4]| u32::from_le_bytes(bytes) & 0xff_ffff).unwrap_or(0);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute(
+        "INSERT INTO run (tag, boot_id, started_ms, version) VALUES (?1, ?2, ?3, ?4)",
+        params![tag, options.boot_id.as_bytes(), options.started_ms, env!("CARGO_PKG_VERSION")],
+    )?;
+    let run = transaction.last_insert_rowid();
+    transaction.execute(
+        "DELETE FROM run WHERE number < min(?1,
+            coalesce((SELECT run FROM change ORDER BY ordinal LIMIT 1), ?1),
+            coalesce((SELECT run FROM read ORDER BY ordinal LIMIT 1), ?1),
+            coalesce((SELECT run FROM denied ORDER BY ordinal LIMIT 1), ?1),
+            coalesce((SELECT min(run) FROM intent), ?1))",
+        [run],
+    )?;
+    transaction.commit()?;
+    Ok((run, tag))
+}
+
+/// Pages of the database that hold something.
+pub(super) fn pages_used(connection: &Connection) -> rusqlite::Result<u64> {
+    let pragma = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    let used = pragma("PRAGMA page_count")? - pragma("PRAGMA freelist_count")?;
+    Ok(u64::try_from(used).unwrap_or(0))
+}
+
+/// Gives the disk back what a ring no longer may use, after its limit was lowered.
+pub(super) fn shrink(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
+    let pages = connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))?;
+    if u64::try_from(pages).unwrap_or(0) <= budget.pages() {
+        return Ok(());
+    }
+    connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
+    connection.pragma_update(None, "max_page_count", budget.pages() as i64)
+}
+
+/// Reserves the ring's space on the disk, so that it goes on when something else has filled the disk.
+///
+/// Best effort: a file system that can't reserve gives what it has when it is asked.
+pub(super) fn reserve(options: &RingOptions, budget: Budget) {
+    let database = options.state_dir.join(FILE_NAME);
+    for (path, bytes) in [(wal_of(&database), budget.wal_bytes()), (database, budget.pages() * PAGE_BYTES)] {
+        let reserved = OpenOptions::new().write(true).open(&path).and_then(|file| {
+            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+            fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes).map_err(io::Error::from)
+        });
+        if let Err(error) = reserved {
+            log::warn!("can't reserve {bytes} bytes for {}: {error}", path.display());
+        }
+    }
+}
+
+fn wal_of(database: &Path) -> PathBuf {
+    database.with_extension("sqlite-wal")
+}
+
+/// Moves a damaged ring out of the way, under a name that says when. Gives the seq after which the new ring counts on.
+pub(super) fn set_aside(options: &RingOptions) -> Result<u64, RingError> {
+    let database = options.state_dir.join(FILE_NAME);
+    let seq = last_readable_seq(&database);
+    let aside = options.state_dir.join(format!("{FILE_NAME}.damaged-{}", options.started_ms));
+    log::error!("{} is damaged; it is kept as {}", database.display(), aside.display());
+    fs::rename(&database, &aside).map_err(|source| RingError::File {
+        act: "set aside",
+        path: database.clone(),
+        source,
+    })?;
+    let wal = wal_of(&database);
+    if wal.exists() {
+        let aside_wal = wal_of(&aside.with_extension("sqlite"));
+        fs::rename(&wal, &aside_wal).map_err(|source| RingError::File { act: "set aside", path: wal, source })?;
+    }
+    Ok(seq)
+}
+
+/// The highest seq that can still be read from a damaged ring; 0 where there is none.
+fn last_readable_seq(database: &Path) -> u64 {
+    let Ok(connection) = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY) else {
+        return 0;
+    };
+    let newest = |class: Class| {
+        let sql = format!("SELECT seq FROM {} ORDER BY ordinal DESC LIMIT 1", class.as_str());
+        connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap_or(0)
+    };
+    Class::ALL.into_iter().map(newest).max().and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], RingError> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| RingError::Random)?;
+    Ok(bytes)
+}

@@ -1,0 +1,135 @@
+-- The ring file, schema version 1. See docs/design.md, "The ring file".
+-- Times are milliseconds since 1970 (UTC) or microseconds since the boot. Ordinals and seqs start at 1.
+
+-- The ring itself: one row.
+CREATE TABLE ring (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    epoch BLOB NOT NULL CHECK (length(epoch) = 16),
+    created_ms INTEGER NOT NULL,
+    -- The seq before this ring's first one: a ring that replaces a damaged one counts on.
+    seq_base INTEGER NOT NULL CHECK (seq_base >= 0)
+) STRICT;
+
+-- What each class has lost, and where its ordinals go on when it is empty.
+CREATE TABLE loss (
+    class INTEGER PRIMARY KEY CHECK (class BETWEEN 0 AND 2),
+    evicted INTEGER NOT NULL CHECK (evicted >= 0),
+    dropped INTEGER NOT NULL CHECK (dropped >= 0),
+    interrupted INTEGER NOT NULL CHECK (interrupted >= 0)
+) STRICT;
+
+-- One run of the agent. Its tag is part of the IDs of the entries that it numbered.
+CREATE TABLE run (
+    number INTEGER PRIMARY KEY,
+    tag INTEGER NOT NULL CHECK (tag BETWEEN 0 AND 0xffffff),
+    boot_id BLOB NOT NULL CHECK (length(boot_id) = 16),
+    started_ms INTEGER NOT NULL,
+    version TEXT NOT NULL
+) STRICT;
+
+-- The operations that entries name by number.
+CREATE TABLE operation (
+    number INTEGER PRIMARY KEY,
+    operation_id TEXT NOT NULL,
+    permission TEXT NOT NULL
+) STRICT;
+
+-- Runs of consecutive entries that are evicted together. The newest run of each class has no row yet.
+CREATE TABLE extent (
+    class INTEGER NOT NULL CHECK (class BETWEEN 0 AND 2),
+    first_ordinal INTEGER NOT NULL CHECK (first_ordinal > 0),
+    entries INTEGER NOT NULL CHECK (entries > 0),
+    charge_bytes INTEGER NOT NULL CHECK (charge_bytes > 0),
+    PRIMARY KEY (class, first_ordinal)
+) STRICT, WITHOUT ROWID;
+
+-- Changes that were begun: stored before the handler runs, removed in the transaction that stores the outcome.
+CREATE TABLE intent (
+    number INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    timestamp_ms INTEGER NOT NULL,
+    monotonic_us INTEGER NOT NULL,
+    clock_synced INTEGER NOT NULL CHECK (clock_synced BETWEEN 0 AND 1),
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,
+    operation INTEGER,
+    user TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    token_id TEXT,
+    auth_method INTEGER NOT NULL CHECK (auth_method BETWEEN 0 AND 255),
+    source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
+    trace_id BLOB CHECK (length(trace_id) = 16),
+    user_agent TEXT,
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
+) STRICT;
+
+-- One table a class. The clustered key is gap-free, so that counting and paging need no index. `run` and `operation` are
+-- numbers of the tables above, `roles` has a line each, an address is 4 or 16 bytes in network order, `auth_method` 0 is none.
+CREATE TABLE change (
+    ordinal INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL CHECK (seq > 0),
+    outcome INTEGER NOT NULL CHECK (outcome BETWEEN 0 AND 4),
+    response_code INTEGER NOT NULL CHECK (response_code BETWEEN 0 AND 999),
+    duration_us INTEGER NOT NULL CHECK (duration_us >= 0),
+    run INTEGER NOT NULL,
+    timestamp_ms INTEGER NOT NULL,
+    monotonic_us INTEGER NOT NULL,
+    clock_synced INTEGER NOT NULL CHECK (clock_synced BETWEEN 0 AND 1),
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,
+    operation INTEGER,
+    user TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    token_id TEXT,
+    auth_method INTEGER NOT NULL CHECK (auth_method BETWEEN 0 AND 255),
+    source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
+    trace_id BLOB CHECK (length(trace_id) = 16),
+    user_agent TEXT,
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
+) STRICT;
+
+CREATE TABLE read (
+    ordinal INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL CHECK (seq > 0),
+    outcome INTEGER NOT NULL CHECK (outcome BETWEEN 0 AND 4),
+    response_code INTEGER NOT NULL CHECK (response_code BETWEEN 0 AND 999),
+    duration_us INTEGER NOT NULL CHECK (duration_us >= 0),
+    run INTEGER NOT NULL,
+    timestamp_ms INTEGER NOT NULL,
+    monotonic_us INTEGER NOT NULL,
+    clock_synced INTEGER NOT NULL CHECK (clock_synced BETWEEN 0 AND 1),
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,
+    operation INTEGER,
+    user TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    token_id TEXT,
+    auth_method INTEGER NOT NULL CHECK (auth_method BETWEEN 0 AND 255),
+    source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
+    trace_id BLOB CHECK (length(trace_id) = 16),
+    user_agent TEXT,
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
+) STRICT;
+
+CREATE TABLE denied (
+    ordinal INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL CHECK (seq > 0),
+    outcome INTEGER NOT NULL CHECK (outcome BETWEEN 0 AND 4),
+    response_code INTEGER NOT NULL CHECK (response_code BETWEEN 0 AND 999),
+    duration_us INTEGER NOT NULL CHECK (duration_us >= 0),
+    run INTEGER NOT NULL,
+    timestamp_ms INTEGER NOT NULL,
+    monotonic_us INTEGER NOT NULL,
+    clock_synced INTEGER NOT NULL CHECK (clock_synced BETWEEN 0 AND 1),
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,
+    operation INTEGER,
+    user TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    token_id TEXT,
+    auth_method INTEGER NOT NULL CHECK (auth_method BETWEEN 0 AND 255),
+    source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
+    trace_id BLOB CHECK (length(trace_id) = 16),
+    user_agent TEXT,
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
+) STRICT;

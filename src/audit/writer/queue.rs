@@ -1,0 +1,269 @@
+//! What waits for the writer's thread.
+//!
+//! Gives each entry its seq in the order in which it is queued, decides when the thread has to wake up, and remembers whether the
+//! last attempt to store succeeded.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::StoreError;
+use crate::audit::class::Class;
+use crate::audit::entry::{Call, Entry, Seq};
+use crate::audit::ring::{IntentNumber, Record};
+
+/// So many queued records are stored before their window has passed: more in one batch saves hardly any flash.
+const BATCH_RECORDS: usize = 1024;
+
+/// The queue before the writer's thread.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    batch_bytes: usize,
+}
+
+/// Records to store in one transaction.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) records: Vec<Record>,
+    /// Free again when the batch is settled.
+    places: Vec<OwnedSemaphorePermit>,
+    /// How many of the records were queued; the others are counts of dropped calls.
+    queued: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    records: Vec<Record>,
+    /// The sizes of `records` together, roughly.
+    bytes: usize,
+    places: Vec<OwnedSemaphorePermit>,
+    /// When the records have to be on their way; none where nothing has to.
+    due: Option<Instant>,
+    /// Records queued since the start, and how many of them are on stable storage.
+    queued: u64,
+    settled: u64,
+    /// Who waits until so many records are settled; in rising order.
+    waiting: VecDeque<(u64, oneshot::Sender<()>)>,
+    last_seq: Seq,
+    last_intent: IntentNumber,
+    /// Calls that left no entry and are not counted in the ring yet.
+    dropped: [u64; 3],
+    /// Why the last attempt to store failed.
+    failure: Option<String>,
+    closed: bool,
+}
+
+impl Queue {
+    /// An empty queue; the next entry gets the seq after `last_seq`.
+    pub(super) fn new(last_seq: Seq, batch_bytes: usize) -> Self {
+        let state = State {
+            records: Vec::new(),
+            bytes: 0,
+            places: Vec::new(),
+            due: None,
+            queued: 0,
+            settled: 0,
+            waiting: VecDeque::new(),
+            last_seq,
+            last_intent: IntentNumber(0),
+            dropped: [0; 3],
+            failure: None,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), wake: Condvar::new(), batch_bytes }
+    }
+
+    /// Queues an intent, to be stored at once.
+    pub(super) fn push_intent(&self, call: Call) -> (IntentNumber, oneshot::Receiver<()>) {
+        let mut state = self.lock();
+        state.last_intent.0 += 1;
+        let number = state.last_intent;
+        state.push(Record::Intent(number, call));
+        (number, self.wait_for_all(&mut state))
+    }
+
+    /// Queues an entry, to be stored at once.
+    pub(super) fn push_strict(
+        &self,
+        entry: Entry,
+        intent: Option<IntentNumber>,
+        place: OwnedSemaphorePermit,
+    ) -> (Seq, oneshot::Receiver<()>) {
+        let mut state = self.lock();
+        let seq = state.push_entry(entry, intent, place);
+        (seq, self.wait_for_all(&mut state))
+    }
+
+    /// Queues an entry, to be stored before `window` has passed.
+    pub(super) fn push_relaxed(
+        &self,
+        entry: Entry,
+        intent: Option<IntentNumber>,
+        place: OwnedSemaphorePermit,
+        window: Duration,
+    ) -> Seq {
+        let mut state = self.lock();
+        let seq = state.push_entry(entry, intent, place);
+        let due = Instant::now() + window;
+        if state.due.is_none_or(|earliest| due < earliest) {
+            state.due = Some(due);
+            self.wake.notify_one();
+        } else if state.is_full(self.batch_bytes) {
+            self.wake.notify_one();
+        }
+        seq
+    }
+
+    /// Has everything queued so far stored at once. None: it is stored already.
+    pub(super) fn push_flush(&self) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.lock();
+        (state.settled < state.queued).then(|| self.wait_for_all(&mut state))
+    }
+
+    /// Counts a call that leaves no entry.
+    pub(super) fn count_dropped(&self, class: Class) {
+        self.lock().dropped[class.index()] += 1;
+    }
+
+    /// Why the last attempt to store failed, if it did.
+    pub(super) fn health(&self) -> Result<(), StoreError> {
+        let state = self.lock();
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        state.failure.clone().map_or(Ok(()), |failure| Err(StoreError::Failing(failure)))
+    }
+
+    /// No more is taken after what is queued now.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits until something has to be stored. None: the queue is closed and empty.
+    pub(super) fn next_batch(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let is_due = state.closed || state.is_full(self.batch_bytes) || state.due.is_some_and(|due| due <= now);
+            if is_due && state.has_work() {
+                return Some(state.take_batch(self.batch_bytes));
+            }
+            if state.closed {
+                return None;
+            }
+            state = match state.due {
+                Some(due) => self.wake.wait_timeout(state, due - now).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// The batch is on stable storage: wakes those who waited for it and frees its places.
+    pub(super) fn settle(&self, batch: Batch) {
+        let mut ready = Vec::new();
+        {
+            let mut state = self.lock();
+            state.settled += batch.queued;
+            while let Some((target, _)) = state.waiting.front()
+                && *target <= state.settled
+            {
+                ready.extend(state.waiting.pop_front());
+            }
+        }
+        for (_, waiting) in ready {
+            // Whoever waited may have gone away.
+            let _ = waiting.send(());
+        }
+        drop(batch);
+    }
+
+    /// Remembers how the last attempt to store went, and logs when that changes.
+    pub(super) fn report(&self, failure: Option<String>) {
+        let mut state = self.lock();
+        match (&state.failure, &failure) {
+            (None, Some(failure)) => log::error!("the audit store fails, changes are refused: {failure}"),
+            (Some(_), None) => log::info!("the audit store works again"),
+            _ => {}
+        }
+        state.failure = failure;
+    }
+
+    /// Waits before the next attempt. True: the queue is closed meanwhile, and there is no next attempt.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let state = self.lock();
+        let (state, _) =
+            self.wake.wait_timeout_while(state, pause, |state| !state.closed).unwrap_or_else(PoisonError::into_inner);
+        state.closed
+    }
+
+    fn wait_for_all(&self, state: &mut State) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let target = state.queued;
+        state.waiting.push_back((target, sender));
+        // Where nothing is queued, all that is waited for is being stored already.
+        if !state.records.is_empty() {
+            state.due = Some(Instant::now());
+            self.wake.notify_one();
+        }
+        receiver
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn push(&mut self, record: Record) {
+        self.bytes += record.bytes();
+        self.queued += 1;
+        self.records.push(record);
+    }
+
+    fn push_entry(&mut self, entry: Entry, intent: Option<IntentNumber>, place: OwnedSemaphorePermit) -> Seq {
+        self.last_seq.0 += 1;
+        let seq = self.last_seq;
+        self.push(Record::Entry(seq, entry, intent));
+        self.places.push(place);
+        seq
+    }
+
+    fn is_full(&self, batch_bytes: usize) -> bool {
+        self.records.len() >= BATCH_RECORDS || self.bytes >= batch_bytes
+    }
+
+    fn has_work(&self) -> bool {
+        !self.records.is_empty() || self.dropped != [0; 3]
+    }
+
+    /// The oldest records, as many as one transaction may hold.
+    fn take_batch(&mut self, batch_bytes: usize) -> Batch {
+        let mut bytes = 0;
+        let fits = self.records.iter().take_while(|record| {
+            bytes += record.bytes();
+            bytes <= batch_bytes
+        });
+        let taken = fits.count().max(1).min(self.records.len());
+        let rest = self.records.split_off(taken);
+        let mut records = std::mem::replace(&mut self.records, rest);
+        self.bytes = self.records.iter().map(Record::bytes).sum();
+        if self.records.is_empty() {
+            self.due = None;
+        }
+        for class in Class::ALL {
+            let dropped = std::mem::take(&mut self.dropped[class.index()]);
+            if dropped > 0 {
+                records.push(Record::Dropped(class, dropped));
+            }
+        }
+        // A place may be freed one batch early or late; there are as many as entries in memory all the same.
+        let entries = records.iter().filter(|record| matches!(record, Record::Entry(..))).count();
+        let places = self.places.drain(..entries).collect();
+        Batch { records, places, queued: taken as u64 }
+    }
+}
