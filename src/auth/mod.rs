@@ -3,6 +3,14 @@
 //! `authenticate` attaches an [`Actor`] to every request and never refuses; `authorize` refuses. So a refusal is recorded
 //! like everything else. Nothing here knows the audit ring or an endpoint.
 
+mod claims;
+mod credential;
+mod crypto;
+mod key;
 mod permission;
+mod token;
 
+pub use credential::Credential;
+pub use key::{KeyError, SigningKey};
 pub use permission::{Permission, PermissionSet, Roles};
+pub use token::{Grant, MAX_TOKEN_BYTES, TokenError, TokenIssuer, TokenVerifier, VerifiedToken, self_test};
