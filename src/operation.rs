@@ -3,6 +3,8 @@
 //! Plain data below everything that handles a request: `audit` names an entry's operation by it, `auth` decides by it,
 //! `api` builds routes and the `OpenAPI` document from it. It knows none of them, and no HTTP library.
 
+use std::collections::HashMap;
+
 use crate::auth::Permission;
 
 /// The methods that operations use.
@@ -45,4 +47,29 @@ pub struct Operation {
     pub permission: Permission,
     /// One line for `/openapi.json`.
     pub summary: &'static str,
+}
+
+/// All operations, to be found by what a request names.
+#[derive(Clone, Debug, Default)]
+pub struct Operations(HashMap<String, Vec<Operation>>);
+
+impl Operations {
+    /// These operations, served below `base_path`.
+    pub fn new(base_path: &str, operations: impl IntoIterator<Item = Operation>) -> Self {
+        let mut by_path: HashMap<String, Vec<Operation>> = HashMap::new();
+        for operation in operations {
+            by_path.entry(format!("{base_path}{}", operation.path)).or_default().push(operation);
+        }
+        Self(by_path)
+    }
+
+    /// Whether an operation has that very path, without parameters in it.
+    pub fn knows(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// The operation with that path, its parameters in braces, and that method.
+    pub fn find(&self, path: &str, method: &str) -> Option<Operation> {
+        self.0.get(path)?.iter().find(|operation| operation.method.as_str() == method).copied()
+    }
 }

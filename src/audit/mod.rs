@@ -9,6 +9,7 @@
 mod budget;
 mod class;
 mod entry;
+mod middleware;
 mod paging;
 mod reader;
 pub mod redact;
@@ -18,5 +19,6 @@ mod writer;
 
 pub use class::{Class, Durability};
 pub use entry::{Arrival, Call, Entry, EntryId, Outcome, Seq, ServedEntry};
+pub use middleware::{AUDIT_ID, Auditing, CallFailure, Verdict, WhenFailing, audit};
 pub use reader::{ClassFacts, ExportCursor, ExportStep, ReadError, Reader, RingFacts};
 pub use writer::{Commit, Durabilities, Place, Recorded, StoreError, Writer, WriterThread};

@@ -46,6 +46,21 @@ pub fn bounded(text: &str, max_bytes: usize) -> String {
     stored
 }
 
+/// The trace ID in a `traceparent` header (W3C Trace Context, version 00 and later), none where it has another form.
+pub fn trace_id(traceparent: &[u8]) -> Option<[u8; 16]> {
+    let traceparent = std::str::from_utf8(traceparent).ok()?;
+    let (version, rest) = traceparent.split_once('-')?;
+    let (trace_id, rest) = rest.split_once('-')?;
+    let (parent_id, flags) = rest.split_once('-')?;
+    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let known_form = version.len() == 2 && version != "ff" && parent_id.len() == 16 && flags.len() >= 2;
+    if !known_form || trace_id.len() != 32 || ![version, trace_id, parent_id].into_iter().all(is_hex) {
+        return None;
+    }
+    let id = u128::from_str_radix(trace_id, 16).ok()?;
+    (id != 0).then(|| id.to_be_bytes())
+}
+
 /// Whether the character does something other than stand there: C0, C1, DEL, line and paragraph separators, and the marks
 /// that change the reading direction (Unicode TR 36).
 pub fn acts(character: char) -> bool {
@@ -75,6 +90,23 @@ mod tests {
         let stored = bounded(&"x".repeat(60_000), 64);
         assert_eq!(stored, format!("{}...(60000 bytes)", "x".repeat(64 - 16)));
         assert_eq!(bounded(&"x".repeat(64), 64), "x".repeat(64));
+    }
+
+    #[test]
+    fn a_trace_id_is_taken_from_a_well_formed_traceparent_only() {
+        let good = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(trace_id(good), Some(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes()));
+        let bad: [&[u8]; 6] = [
+            b"",
+            b"00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            b"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+        ];
+        for traceparent in bad {
+            assert_eq!(trace_id(traceparent), None, "{}", String::from_utf8_lossy(traceparent));
+        }
     }
 
     proptest! {

@@ -118,13 +118,10 @@ impl Writer {
         }
     }
 
-    /// Stores that a change is about to happen and returns when that is on stable storage.
-    ///
-    /// At once an error where the last attempt to store failed: nobody waits for a store that is known to fail.
-    pub async fn intend(&self, call: Call) -> Result<IntentNumber, StoreError> {
-        self.health()?;
+    /// Hands in that a change is about to happen. It must not happen before the commit.
+    pub fn intend(&self, call: Call) -> (IntentNumber, Commit) {
         let (number, commit) = self.queue.push_intent(call);
-        Commit(commit).wait().await.map(|()| number)
+        (number, Commit(commit))
     }
 
     /// Hands in the entry of a finished call. Never waits, so that it can be done while a future is dropped.
@@ -144,6 +141,11 @@ impl Writer {
     /// Counts a call that leaves no entry, because none can be stored.
     pub fn drop_call(&self, class: Class) {
         self.queue.count_dropped(class);
+    }
+
+    /// Calls of each class that left no entry and are not counted in the ring file yet.
+    pub fn dropped(&self) -> [u64; 3] {
+        self.queue.dropped()
     }
 
     /// Returns when everything handed in so far is on stable storage, and so visible to readers.

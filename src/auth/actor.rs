@@ -47,6 +47,11 @@ impl Actor {
         Self { permissions, ..Self::default() }
     }
 
+    /// Someone whose credential is not accepted, for this reason; holds nothing.
+    pub fn refused(reason: String) -> Self {
+        Self { refused: Some(reason), ..Self::default() }
+    }
+
     /// Whether nobody was authenticated.
     pub const fn is_anonymous(&self) -> bool {
         self.auth_method.is_none()

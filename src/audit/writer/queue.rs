@@ -129,6 +129,11 @@ impl Queue {
         self.lock().dropped[class.index()] += 1;
     }
 
+    /// Calls that left no entry and are not counted in the ring yet.
+    pub(super) fn dropped(&self) -> [u64; 3] {
+        self.lock().dropped
+    }
+
     /// Why the last attempt to store failed, if it did.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         let state = self.lock();

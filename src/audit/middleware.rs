@@ -1,0 +1,253 @@
+//! The middleware that makes every call an entry.
+//!
+//! Wraps every route and the default service. A call's entry is opened before anything is decided, and held in a guard: if the
+//! handler's future is dropped because the client has gone, or panics, the guard completes it. What is decided about the call is
+//! attached to it as a [`Verdict`]; the API answers by that.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
+use actix_web::http::header::{HeaderName, HeaderValue, USER_AGENT};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpResponse, web};
+use futures_util::FutureExt as _;
+
+use super::class::Class;
+use super::entry::{Arrival, Call, Entry, EntryId, Outcome};
+use super::redact::{self, bounded};
+use super::ring::IntentNumber;
+use super::writer::{Place, Recorded, StoreError, Writer};
+use crate::auth::{Actor, Refusal, authorize};
+use crate::host::clock;
+use crate::operation::{Operation, Operations};
+
+/// Names the entry of the call that a response answers.
+pub const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// What is decided about a call before its handler runs.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// The handler may run.
+    Proceed,
+    /// The caller may not do this.
+    Refused(Refusal),
+    /// The call can't be recorded, so nothing may happen.
+    NotRecordable(StoreError),
+}
+
+/// What can go wrong with a call whose handler was allowed to run.
+#[derive(Clone, Debug)]
+pub enum CallFailure {
+    /// The handler panicked.
+    Panicked,
+    /// The handler is done, but the entry is not on stable storage yet.
+    NotStored(StoreError),
+}
+
+/// What happens to calls that change nothing while the store fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFailing {
+    /// They are served; those that can't be kept in memory until the store works again are counted as dropped.
+    Serve,
+    /// They are refused.
+    Refuse,
+}
+
+/// What the middleware works with.
+pub struct Auditing {
+    /// Where entries go.
+    pub writer: Writer,
+    /// What calls can name.
+    pub operations: Operations,
+    /// What happens to reads while the store fails.
+    pub when_failing: WhenFailing,
+    /// How a failure is answered; the API's own, so that status codes stay there.
+    pub answer: fn(CallFailure) -> HttpResponse,
+}
+
+/// The middleware.
+pub async fn audit(
+    auditing: web::Data<Auditing>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let auditing = auditing.into_inner();
+    let (mut open, verdict) = auditing.open(&request).await;
+    let wait = if matches!(verdict, Verdict::NotRecordable(_)) { Wait::Never } else { Wait::ForStrict };
+    request.extensions_mut().insert(verdict);
+
+    let Ok(result) = AssertUnwindSafe(next.call(request)).catch_unwind().await else {
+        let (id, _) = open.complete(Outcome::Panicked, 500, Wait::Never).await;
+        return Err(failed(id, (auditing.answer)(CallFailure::Panicked)));
+    };
+    match result {
+        Ok(response) => {
+            let code = response.status().as_u16();
+            let (id, stored) = open.complete(Outcome::Completed, code, wait).await;
+            let mut response = match stored {
+                Ok(()) => response.map_into_boxed_body(),
+                Err(error) => response.into_response((auditing.answer)(CallFailure::NotStored(error))),
+            };
+            name_entry(id, response.response_mut());
+            Ok(response)
+        }
+        Err(error) => {
+            let response = error.error_response();
+            let (id, stored) = open.complete(Outcome::Completed, response.status().as_u16(), wait).await;
+            let response = match stored {
+                Ok(()) => response,
+                Err(error) => (auditing.answer)(CallFailure::NotStored(error)),
+            };
+            Err(failed(id, response))
+        }
+    }
+}
+
+impl Auditing {
+    /// Opens the entry of a call and decides about the call. A change has its intent on stable storage when this returns.
+    async fn open(&self, request: &ServiceRequest) -> (OpenCall, Verdict) {
+        let started = Instant::now();
+        let call = self.call(request);
+        let permitted = call.operation.map(|operation| authorize(&call.actor, operation.permission));
+        let class = class_of(&call, permitted.as_ref());
+        let mut open =
+            OpenCall { writer: self.writer.clone(), started, class, call: Some(call), intent: None, place: None };
+        let recordable = self.admit(&mut open).await;
+        let verdict = match (permitted, recordable) {
+            // A refusal changes nothing, whether it can be recorded or not.
+            (Some(Err(refusal)), _) => Verdict::Refused(refusal),
+            (_, Err(error)) if !self.may_go_unrecorded(&open) => Verdict::NotRecordable(error),
+            _ => Verdict::Proceed,
+        };
+        (open, verdict)
+    }
+
+    /// Reserves a place for the entry and stores the intent of a change.
+    async fn admit(&self, open: &mut OpenCall) -> Result<(), StoreError> {
+        open.place = Some(self.writer.reserve().await?);
+        self.writer.health()?;
+        if open.class == Class::Change
+            && let Some(call) = open.call.clone()
+        {
+            let (number, commit) = self.writer.intend(call);
+            open.intent = Some(number);
+            commit.wait().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the handler may run although the store fails: reads if the operator says so, and always what is public.
+    fn may_go_unrecorded(&self, open: &OpenCall) -> bool {
+        let operation = open.call.as_ref().and_then(|call| call.operation);
+        let public = operation.is_some_and(|operation| operation.permission == crate::auth::Permission::Public);
+        open.class != Class::Change && (public || self.when_failing == WhenFailing::Serve)
+    }
+
+    fn call(&self, request: &ServiceRequest) -> Call {
+        let header = |name| request.headers().get(name).map(|value: &HeaderValue| value.as_bytes());
+        let actor = request.extensions().get::<Arc<Actor>>().cloned().unwrap_or_default();
+        Call {
+            arrival: Arrival {
+                timestamp_ms: clock::wall_clock_ms(),
+                monotonic_us: clock::monotonic_us(),
+                clock_synced: clock::is_synchronised(),
+            },
+            method: bounded(request.method().as_str(), redact::METHOD_MAX_BYTES),
+            path: bounded(request.uri().path(), redact::PATH_MAX_BYTES),
+            operation: self.operation(request),
+            actor,
+            source_ip: request
+                .peer_addr()
+                .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip().to_canonical()),
+            trace_id: header("traceparent").and_then(redact::trace_id),
+            user_agent: header(USER_AGENT.as_str())
+                .map(|agent| bounded(&String::from_utf8_lossy(agent), redact::USER_AGENT_MAX_BYTES)),
+            forwarded_for: None,
+        }
+    }
+
+    /// The operation that a request names. Asks the router only where the path has parameters.
+    fn operation(&self, request: &ServiceRequest) -> Option<Operation> {
+        let method = request.method().as_str();
+        if self.operations.knows(request.path()) {
+            return self.operations.find(request.path(), method);
+        }
+        self.operations.find(&request.match_pattern()?, method)
+    }
+}
+
+/// The retention class of a call, known before it runs.
+fn class_of(call: &Call, permitted: Option<&Result<(), Refusal>>) -> Class {
+    match (call.operation, permitted) {
+        (Some(_), Some(Err(_))) => Class::Denied,
+        (Some(operation), _) if operation.method.is_safe() => Class::Read,
+        (Some(_), _) => Class::Change,
+        (None, _) if call.actor.is_anonymous() => Class::Denied,
+        (None, _) => Class::Read,
+    }
+}
+
+/// Whether a response waits for the commit of its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// Where the entry's class is strict.
+    ForStrict,
+    /// Not: the store fails, and nothing was done.
+    Never,
+}
+
+/// A call without an outcome yet. Dropped without one, it is recorded as aborted.
+struct OpenCall {
+    writer: Writer,
+    started: Instant,
+    class: Class,
+    call: Option<Call>,
+    intent: Option<IntentNumber>,
+    place: Option<Place>,
+}
+
+impl OpenCall {
+    /// Records the outcome. Gives the entry's ID, if there is an entry, and whether it is stored as its class demands.
+    async fn complete(&mut self, outcome: Outcome, code: u16, wait: Wait) -> (Option<EntryId>, Result<(), StoreError>) {
+        let Some(Recorded { id, commit }) = self.record(outcome, code) else { return (None, Ok(())) };
+        let stored = match commit {
+            Some(commit) if wait == Wait::ForStrict => commit.wait().await,
+            _ => Ok(()),
+        };
+        (Some(id), stored)
+    }
+
+    fn record(&mut self, outcome: Outcome, response_code: u16) -> Option<Recorded> {
+        let call = self.call.take()?;
+        let class = self.class;
+        let Some(place) = self.place.take() else {
+            self.writer.drop_call(class);
+            return None;
+        };
+        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let entry = Entry { call, class, outcome, response_code, duration_us };
+        Some(self.writer.record(entry, self.intent, place))
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.record(Outcome::Aborted, 0);
+    }
+}
+
+fn name_entry(id: Option<EntryId>, response: &mut HttpResponse<BoxBody>) {
+    if let Some(id) = id {
+        let value = HeaderValue::from_str(id.encode(&mut [0; 36])).expect("a UUID is ASCII");
+        response.headers_mut().insert(AUDIT_ID, value);
+    }
+}
+
+fn failed(id: Option<EntryId>, mut response: HttpResponse) -> Error {
+    name_entry(id, &mut response);
+    InternalError::from_response("the response says why", response).into()
+}

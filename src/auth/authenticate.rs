@@ -1,0 +1,61 @@
+//! The middleware that finds out who calls.
+//!
+//! Attaches an `Arc<Actor>` to every request and never refuses: what a bad credential leads to is decided in `authorize`, after
+//! the call has an entry.
+
+use std::sync::Arc;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, web};
+
+use super::{Actor, AuthMethod, Credential, PermissionSet, TokenVerifier};
+use crate::host::clock;
+
+/// Turns what a request brings into an [`Actor`].
+#[derive(Debug)]
+pub struct Authenticator {
+    verifier: TokenVerifier,
+    anonymous: Arc<Actor>,
+}
+
+impl Authenticator {
+    /// An authenticator that accepts what `verifier` accepts; callers without a token hold `anonymous`.
+    pub fn new(verifier: TokenVerifier, anonymous: PermissionSet) -> Self {
+        Self { verifier, anonymous: Arc::new(Actor::anonymous(anonymous)) }
+    }
+
+    fn actor(&self, credential: Credential<'_>) -> Arc<Actor> {
+        let token = match credential {
+            Credential::None => return Arc::clone(&self.anonymous),
+            Credential::Unusable(reason) => return Arc::new(Actor::refused(reason.to_owned())),
+            Credential::Bearer(token) => token,
+        };
+        let now_s = clock::wall_clock_ms().div_euclid(1_000);
+        match self.verifier.verify(token, now_s) {
+            Ok(token) => Arc::new(Actor {
+                user: token.subject,
+                roles: token.roles.join("\n"),
+                token_id: token.token_id,
+                auth_method: Some(AuthMethod::Bearer),
+                permissions: token.permissions,
+                refused: None,
+            }),
+            Err(error) => Arc::new(Actor::refused(error.to_string())),
+        }
+    }
+}
+
+/// The middleware.
+pub async fn authenticate(
+    authenticator: web::Data<Authenticator>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let credential = Credential::parse(request.headers().get_all(AUTHORIZATION).map(|value| value.as_bytes()));
+    let actor = authenticator.actor(credential);
+    request.extensions_mut().insert(actor);
+    next.call(request).await
+}

@@ -1,0 +1,142 @@
+//! What a token says: its claims, each of the type and within the limits that this agent accepts.
+//!
+//! Owns those limits. `jsonwebtoken` skips claims of a wrong JSON type; here they are refused. Knows neither keys nor the
+//! clock. No message holds a claim's value.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::token::TokenError;
+
+/// Bytes that a subject has at most.
+const MAX_SUBJECT_BYTES: usize = 256;
+/// Roles that a token names at most.
+const MAX_ROLES: usize = 32;
+/// Bytes that the name of a role has at most.
+const MAX_ROLE_BYTES: usize = 64;
+/// Bytes that a token's ID has at most.
+const MAX_TOKEN_ID_BYTES: usize = 128;
+
+/// The claims of a token (RFC 7519, section 4.1, and two private ones).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Claims {
+    /// Who calls: 1 to 256 bytes without control characters.
+    pub sub: String,
+    /// Names of roles: at most 32, each of 1 to 64 bytes without control characters.
+    pub roles: Vec<String>,
+    /// Names of permissions. Present, they replace what the roles stand for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<String>>,
+    /// The first second at which the token is not accepted any more, counted from 1970.
+    pub exp: i64,
+    /// The first second at which the token is accepted, counted from 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<i64>,
+    /// When the token was issued, in seconds from 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iat: Option<i64>,
+    /// The token's own ID: at most 128 bytes without control characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+}
+
+impl Claims {
+    /// Whether every claim is within its limits.
+    pub(super) fn check(&self) -> Result<(), TokenError> {
+        check_text("sub", &self.sub, MAX_SUBJECT_BYTES)?;
+        if self.roles.len() > MAX_ROLES {
+            return Err(refused("roles", "names more than 32 roles"));
+        }
+        for role in &self.roles {
+            check_text("roles", role, MAX_ROLE_BYTES)?;
+        }
+        match &self.jti {
+            Some(jti) => check_text("jti", jti, MAX_TOKEN_ID_BYTES),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Of a claim that stands twice the last one counts, and unknown ones are ignored (RFC 7519, section 4). `null` is a value
+/// and not an absent claim: a `permissions` of `null` must not turn into all that the roles hold.
+impl TryFrom<Map<String, Value>> for Claims {
+    type Error = TokenError;
+
+    fn try_from(mut claims: Map<String, Value>) -> Result<Self, TokenError> {
+        let claims = Self {
+            sub: required("sub", &mut claims, text)?,
+            roles: optional("roles", &mut claims, texts)?.unwrap_or_default(),
+            permissions: optional("permissions", &mut claims, texts)?,
+            exp: required("exp", &mut claims, numeric_date)?,
+            nbf: optional("nbf", &mut claims, numeric_date)?,
+            iat: optional("iat", &mut claims, numeric_date)?,
+            jti: optional("jti", &mut claims, text)?,
+        };
+        claims.check()?;
+        Ok(claims)
+    }
+}
+
+/// A claim's value out of its JSON, or what it must be.
+type Reading<T> = fn(Value) -> Result<T, &'static str>;
+
+fn optional<T>(
+    claim: &'static str,
+    claims: &mut Map<String, Value>,
+    read: Reading<T>,
+) -> Result<Option<T>, TokenError> {
+    let value = claims.remove(claim);
+    value.map(|value| read(value).map_err(|problem| refused(claim, problem))).transpose()
+}
+
+fn required<T>(claim: &'static str, claims: &mut Map<String, Value>, read: Reading<T>) -> Result<T, TokenError> {
+    optional(claim, claims, read)?.ok_or(refused(claim, "is missing"))
+}
+
+fn text(value: Value) -> Result<String, &'static str> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err("is not a string"),
+    }
+}
+
+fn texts(value: Value) -> Result<Vec<String>, &'static str> {
+    let Value::Array(values) = value else {
+        return Err("is not a list of strings");
+    };
+    let texts = values.into_iter().map(text).collect::<Result<_, _>>();
+    texts.map_err(|_| "is not a list of strings")
+}
+
+/// `NumericDate` of RFC 7519, section 2: seconds from 1970, a fraction allowed and here cut off.
+fn numeric_date(value: Value) -> Result<i64, &'static str> {
+    let Value::Number(number) = value else {
+        return Err("is not a number");
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, as a comparison of times needs it")]
+    let cut = |seconds: f64| seconds.floor() as i64;
+    number.as_i64().or_else(|| number.as_f64().map(cut)).ok_or("is not a number")
+}
+
+fn check_text(claim: &'static str, text: &str, max_bytes: usize) -> Result<(), TokenError> {
+    if text.is_empty() {
+        return Err(refused(claim, "is empty"));
+    }
+    if text.len() > max_bytes {
+        return Err(refused(claim, "is too long"));
+    }
+    if text.chars().any(is_unprintable) {
+        return Err(refused(claim, "holds control characters"));
+    }
+    Ok(())
+}
+
+/// Characters that could change how a line of a log or a table looks: C0, DEL and C1 controls, line and paragraph
+/// separators, and the bidirectional overrides and isolates.
+fn is_unprintable(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+const fn refused(claim: &'static str, problem: &'static str) -> TokenError {
+    TokenError::Claim { claim, problem }
+}

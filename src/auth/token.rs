@@ -1,0 +1,525 @@
+//! Bearer tokens: JSON Web Tokens (RFC 7519) signed with HS256, verified and issued.
+//!
+//! Owns which token is accepted and when. The clock is the caller's: every function takes the time. Knows no HTTP; no
+//! message holds a token or a part of one.
+
+use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde_json::{Map, Value};
+
+use super::claims::Claims;
+use super::key::{KeyError, SigningKey, random_bytes};
+use super::{Permission, PermissionSet, Roles, crypto};
+
+/// Bytes that a token has at most. Longer ones are refused before anything is parsed.
+pub const MAX_TOKEN_BYTES: usize = 4096;
+
+/// What a token that was accepted says of its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedToken {
+    /// Who calls; 1 to 256 bytes.
+    pub subject: String,
+    /// The roles as the token names them, known here or not.
+    pub roles: Vec<String>,
+    /// What the holder may do: the token's own permissions where it lists any, else what its roles stand for.
+    pub permissions: PermissionSet,
+    /// The token's `jti`.
+    pub token_id: Option<String>,
+    /// The token's `exp`, in seconds from 1970; `leeway_s` not added.
+    pub expires_at_s: i64,
+}
+
+/// Decides which tokens are accepted.
+#[derive(Debug)]
+pub struct TokenVerifier {
+    key: DecodingKey,
+    validation: Validation,
+    roles: Roles,
+    leeway_s: i64,
+}
+
+impl TokenVerifier {
+    /// A verifier of tokens signed with `key`. `leeway_s` is how many seconds the clocks of issuer and node may differ.
+    pub fn new(key: &SigningKey, roles: Roles, leeway_s: u8) -> Self {
+        crypto::install();
+        Self { key: key.verifying.clone(), validation: signature_only(), roles, leeway_s: leeway_s.into() }
+    }
+
+    /// What `token` says, if it is accepted at `now_s`, in seconds from 1970.
+    pub fn verify(&self, token: &str, now_s: i64) -> Result<VerifiedToken, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let decoded =
+            jsonwebtoken::decode::<Map<String, Value>>(token, &self.key, &self.validation).map_err(refused)?;
+        // No extension is understood, so none may be critical (RFC 7515, section 4.1.11); jsonwebtoken doesn't look.
+        if decoded.header.crit.is_some() {
+            return Err(TokenError::Critical);
+        }
+        let claims = Claims::try_from(decoded.claims)?;
+        self.check_time(&claims, now_s)?;
+        Ok(VerifiedToken {
+            permissions: self.permissions(&claims),
+            subject: claims.sub,
+            roles: claims.roles,
+            token_id: claims.jti,
+            expires_at_s: claims.exp,
+        })
+    }
+
+    /// RFC 7519, sections 4.1.4 and 4.1.5: accepted from `nbf` on, and before `exp`.
+    fn check_time(&self, claims: &Claims, now_s: i64) -> Result<(), TokenError> {
+        if now_s >= claims.exp.saturating_add(self.leeway_s) {
+            return Err(TokenError::Expired { since_s: now_s.saturating_sub(claims.exp) });
+        }
+        match claims.nbf {
+            Some(nbf) if nbf > now_s.saturating_add(self.leeway_s) => {
+                Err(TokenError::NotYetValid { for_s: nbf.saturating_sub(now_s) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn permissions(&self, claims: &Claims) -> PermissionSet {
+        match &claims.permissions {
+            Some(names) => names.iter().filter_map(|name| Permission::parse(name)).collect(),
+            None => claims.roles.iter().fold(PermissionSet::EMPTY, |held, role| held.union(self.roles.expand(role))),
+        }
+    }
+}
+
+/// Whom a token is for, and what it gives.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Who will call: 1 to 256 bytes without control characters.
+    pub subject: String,
+    /// Names of roles, at most 32.
+    pub roles: Vec<String>,
+    /// Where present, what the holder may do instead of what the roles stand for.
+    pub permissions: Option<Vec<Permission>>,
+    /// Seconds from now until the token expires.
+    pub lifetime_s: u32,
+}
+
+/// Issues tokens: for the command line, development and the self-test. A fleet's own issuer is another program.
+#[derive(Debug)]
+pub struct TokenIssuer(EncodingKey);
+
+impl TokenIssuer {
+    /// An issuer that signs with `key`.
+    pub fn new(key: &SigningKey) -> Self {
+        crypto::install();
+        Self(key.signing.clone())
+    }
+
+    /// A token that gives `grant` from `now_s` on, with a random ID.
+    pub fn issue(&self, grant: &Grant, now_s: i64) -> Result<String, TokenError> {
+        let claims = Claims {
+            sub: grant.subject.clone(),
+            roles: grant.roles.clone(),
+            permissions: grant
+                .permissions
+                .as_ref()
+                .map(|held| held.iter().map(|permission| permission.as_str().to_owned()).collect()),
+            exp: now_s.saturating_add(grant.lifetime_s.into()),
+            nbf: None,
+            iat: Some(now_s),
+            jti: Some(random_token_id()?),
+        };
+        claims.check()?;
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0).map_err(refused)?;
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        Ok(token)
+    }
+}
+
+/// Issues a token and verifies it; refuses it with another key. To be run before the agent says that it is ready: a wrong
+/// set-up of the cryptography shows only when the first token arrives.
+pub fn self_test(key: &SigningKey) -> Result<(), TokenError> {
+    const NOW_S: i64 = 1_000_000;
+    let grant = Grant {
+        subject: "self-test".to_owned(),
+        roles: Vec::new(),
+        permissions: Some(vec![Permission::HealthRead]),
+        lifetime_s: 1,
+    };
+    let roles = || Roles::new(&std::collections::BTreeMap::new());
+    let token = TokenIssuer::new(key).issue(&grant, NOW_S)?;
+    let verified = TokenVerifier::new(key, roles(), 0).verify(&token, NOW_S)?;
+    let other = SigningKey::from_secret(&random_bytes::<{ SigningKey::MIN_BYTES }>()?)?;
+    let forged = TokenVerifier::new(&other, roles(), 0).verify(&token, NOW_S);
+    let as_it_must = verified.subject == grant.subject
+        && verified.permissions == PermissionSet::of(&[Permission::HealthRead])
+        && matches!(forged, Err(TokenError::Signature));
+    if as_it_must { Ok(()) } else { Err(TokenError::SelfTest) }
+}
+
+/// Why a token is refused, or can't be issued.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It has more than 4096 bytes.
+    #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
+    TooLong,
+    /// It is no JSON Web Token in compact form, or its header names no algorithm that is registered.
+    #[error("the token is not a well-formed JSON Web Token")]
+    Malformed,
+    /// Its header names another algorithm.
+    #[error("the token is not signed with HS256")]
+    Algorithm,
+    /// Its signature is not that of this node's key.
+    #[error("the token's signature does not match")]
+    Signature,
+    /// Its header has `crit`.
+    #[error("the token's header asks for extensions that this agent does not know")]
+    Critical,
+    /// A claim is missing, of a wrong type, or beyond its limits.
+    #[error("the token's claim {claim:?} {problem}")]
+    Claim {
+        /// The name of the claim.
+        claim: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Its `exp` has passed.
+    #[error("the token expired {since_s} s ago")]
+    Expired {
+        /// Seconds since then.
+        since_s: i64,
+    },
+    /// Its `nbf` has not come.
+    #[error("the token is not valid for another {for_s} s")]
+    NotYetValid {
+        /// Seconds until then.
+        for_s: i64,
+    },
+    /// There is no key to sign with, or no random ID.
+    #[error("can't issue a token")]
+    Issue(#[from] KeyError),
+    /// A token just issued came back otherwise than it went out.
+    #[error("the self-test of the token signature failed")]
+    SelfTest,
+}
+
+/// Signature and algorithm by `jsonwebtoken`, all else by [`Claims`]: its checks read the wall clock and skip claims of a
+/// wrong type. The algorithm is this one, never the one that a token's header asks for (RFC 8725, section 3.1).
+fn signature_only() -> Validation {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}
+
+/// The reason without the details, which can quote the token.
+#[expect(clippy::needless_pass_by_value, reason = "an error is mapped by value")]
+fn refused(error: JwtError) -> TokenError {
+    match error.kind() {
+        ErrorKind::InvalidSignature => TokenError::Signature,
+        ErrorKind::InvalidAlgorithm => TokenError::Algorithm,
+        _ => TokenError::Malformed,
+    }
+}
+
+/// A UUID of version 4 (RFC 9562, section 5.4).
+fn random_token_id() -> Result<String, KeyError> {
+    let random = random_bytes::<16>()?;
+    Ok(uuid::Builder::from_random_bytes(random).into_uuid().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    const NOW_S: i64 = 1_767_225_600;
+    const LEEWAY_S: u8 = 5;
+
+    fn key() -> SigningKey {
+        SigningKey::from_secret(&[b'k'; 32]).unwrap()
+    }
+
+    fn verify(token: &str) -> Result<VerifiedToken, TokenError> {
+        verify_at(token, NOW_S)
+    }
+
+    fn verify_at(token: &str, now_s: i64) -> Result<VerifiedToken, TokenError> {
+        TokenVerifier::new(&key(), Roles::new(&BTreeMap::new()), LEEWAY_S).verify(token, now_s)
+    }
+
+    /// A token with these claims, as JSON text, signed as it should be.
+    fn signed(claims: &str) -> String {
+        signed_under(&Header::new(Algorithm::HS256), claims)
+    }
+
+    fn signed_under(header: &Header, claims: &str) -> String {
+        crypto::install();
+        let claims = RawValue::from_string(claims.to_owned()).unwrap();
+        jsonwebtoken::encode(header, &claims, &key().signing).unwrap()
+    }
+
+    /// A token with this header, already encoded, and a signature by HS256 that fits.
+    fn signed_under_encoded(header: &str) -> String {
+        let good = signed(&with(""));
+        let message = format!("{header}.{}", good.split('.').nth(1).unwrap());
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key().signing, Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    }
+
+    /// Claims that are accepted, and `more`.
+    fn with(more: &str) -> String {
+        format!(r#"{{"sub":"ada","exp":{}{more}}}"#, NOW_S + 60)
+    }
+
+    fn refusal(token: &str) -> String {
+        verify(token).expect_err(token).to_string()
+    }
+
+    #[test]
+    fn an_issued_token_is_accepted_and_says_what_was_granted() {
+        let grant = Grant {
+            subject: "ada@example.com".to_owned(),
+            roles: vec!["read".to_owned(), "unknown".to_owned()],
+            permissions: None,
+            lifetime_s: 900,
+        };
+        let issuer = TokenIssuer::new(&key());
+        let verified = verify(&issuer.issue(&grant, NOW_S).unwrap()).unwrap();
+        assert_eq!(verified.subject, grant.subject);
+        assert_eq!(verified.roles, grant.roles);
+        assert_eq!(verified.permissions, PermissionSet::of(&[Permission::NodeRead, Permission::HealthRead]));
+        assert_eq!(verified.expires_at_s, NOW_S + 900);
+        let again = verify(&issuer.issue(&grant, NOW_S).unwrap()).unwrap();
+        assert_eq!(verified.token_id.as_ref().unwrap().len(), 36);
+        assert_ne!(verified.token_id, again.token_id);
+    }
+
+    #[test]
+    fn listed_permissions_replace_those_of_the_roles() {
+        let permissions = |claims: &str| verify(&signed(&with(claims))).unwrap().permissions;
+        let admin = permissions(r#","roles":["admin"]"#);
+        assert!(admin.allows(Permission::PowerExecute));
+        let listed = permissions(r#","roles":["admin"],"permissions":["node:read","node:*","public",""]"#);
+        assert_eq!(listed, PermissionSet::of(&[Permission::NodeRead]));
+        assert_eq!(permissions(r#","roles":["admin"],"permissions":[]"#), PermissionSet::EMPTY);
+        assert_eq!(permissions(r#","permissions":["audit:read"]"#), PermissionSet::of(&[Permission::AuditRead]));
+        assert_eq!(permissions(""), PermissionSet::EMPTY);
+    }
+
+    #[test]
+    fn a_token_is_accepted_from_nbf_and_before_exp_give_or_take_the_leeway() {
+        let leeway_s = i64::from(LEEWAY_S);
+        let token = signed(r#"{"sub":"ada","nbf":1000,"exp":2000}"#);
+        assert!(matches!(verify_at(&token, 999 - leeway_s), Err(TokenError::NotYetValid { for_s: 6 })));
+        verify_at(&token, 1000 - leeway_s).unwrap();
+        verify_at(&token, 1999 + leeway_s).unwrap();
+        assert!(matches!(verify_at(&token, 2000 + leeway_s), Err(TokenError::Expired { since_s: 5 })));
+    }
+
+    #[test]
+    fn times_at_the_ends_of_their_range_neither_wrap_nor_panic() {
+        let forever = signed(r#"{"sub":"ada","exp":1e300,"nbf":-1e300}"#);
+        for now_s in [i64::MIN, -1, 0, 1, NOW_S, i64::MAX - 1] {
+            verify_at(&forever, now_s).unwrap();
+        }
+        let never = signed(r#"{"sub":"ada","exp":-9223372036854775808}"#);
+        for now_s in [0, 59, NOW_S, i64::MAX] {
+            assert!(matches!(verify_at(&never, now_s), Err(TokenError::Expired { .. })));
+        }
+        let later = signed(r#"{"sub":"ada","exp":18446744073709551615,"nbf":18446744073709551615}"#);
+        assert!(matches!(verify_at(&later, NOW_S), Err(TokenError::NotYetValid { .. })));
+    }
+
+    #[test]
+    fn a_fraction_of_a_second_is_cut_off() {
+        let verified = verify(&signed(&format!(r#"{{"sub":"ada","exp":{NOW_S}.9}}"#))).unwrap();
+        assert_eq!(verified.expires_at_s, NOW_S);
+    }
+
+    #[test]
+    fn every_claim_of_a_wrong_type_or_size_is_refused() {
+        let expiry = NOW_S + 60;
+        let roles = |count, name: &str| with(&format!(r#","roles":[{}]"#, vec![format!("{name:?}"); count].join(",")));
+        let subject = |text: &str| format!(r#"{{"sub":"{text}","exp":{expiry}}}"#);
+        let catalogue = [
+            (r#"{"sub":"ada"}"#.to_owned(), r#""exp" is missing"#),
+            (r#"{"sub":"ada","exp":null}"#.to_owned(), r#""exp" is not a number"#),
+            (format!(r#"{{"sub":"ada","exp":"{expiry}"}}"#), r#""exp" is not a number"#),
+            (format!(r#"{{"sub":"ada","exp":[{expiry}]}}"#), "not a well-formed"),
+            (format!(r#"{{"sub":"ada","exp":{}}}"#, NOW_S - 60), "expired 60 s ago"),
+            (r#"{"sub":"ada","exp":-1}"#.to_owned(), "expired 1767225601 s ago"),
+            (with(&format!(r#","nbf":{}"#, NOW_S + 30)), "not valid for another 30 s"),
+            (with(r#","nbf":"0""#), r#""nbf" is not a number"#),
+            (with(r#","nbf":null"#), r#""nbf" is not a number"#),
+            (with(r#","iat":"0""#), r#""iat" is not a number"#),
+            (format!(r#"{{"exp":{expiry}}}"#), r#""sub" is missing"#),
+            (format!(r#"{{"sub":7,"exp":{expiry}}}"#), r#""sub" is not a string"#),
+            (format!(r#"{{"sub":null,"exp":{expiry}}}"#), r#""sub" is not a string"#),
+            (subject(""), r#""sub" is empty"#),
+            (subject(&"x".repeat(257)), r#""sub" is too long"#),
+            (subject(&"é".repeat(129)), r#""sub" is too long"#),
+            (subject(r"a\nb"), r#""sub" holds control characters"#),
+            (subject(r"a\u0000"), r#""sub" holds control characters"#),
+            (subject(r"a\u007f"), r#""sub" holds control characters"#),
+            (subject(r"a\u0085"), r#""sub" holds control characters"#),
+            (subject(r"a\u202e"), r#""sub" holds control characters"#),
+            (subject(r"a\u2066"), r#""sub" holds control characters"#),
+            (with(r#","roles":"admin""#), r#""roles" is not a list of strings"#),
+            (with(r#","roles":null"#), r#""roles" is not a list of strings"#),
+            (with(r#","roles":["read",7]"#), r#""roles" is not a list of strings"#),
+            (with(r#","roles":{"admin":true}"#), r#""roles" is not a list of strings"#),
+            (roles(33, "read"), r#""roles" names more than 32 roles"#),
+            (roles(1, &"r".repeat(65)), r#""roles" is too long"#),
+            (roles(1, ""), r#""roles" is empty"#),
+            (with(r#","roles":["a\tb"]"#), r#""roles" holds control characters"#),
+            (with(r#","roles":["admin"],"permissions":null"#), r#""permissions" is not a list of strings"#),
+            (with(r#","permissions":"node:read""#), r#""permissions" is not a list of strings"#),
+            (with(r#","permissions":[["node:read"]]"#), r#""permissions" is not a list of strings"#),
+            (with(r#","jti":7"#), r#""jti" is not a string"#),
+            (with(&format!(r#","jti":"{}""#, "j".repeat(129))), r#""jti" is too long"#),
+            (with(r#","jti":"a\u001b[2J""#), r#""jti" holds control characters"#),
+            (with(r#","sub":"eve""#), "not a well-formed"),
+            ("[]".to_owned(), "not a well-formed"),
+            ("7".to_owned(), "not a well-formed"),
+        ];
+        for (claims, reason) in catalogue {
+            let told = refusal(&signed(&claims));
+            assert!(told.contains(reason), "{claims}: {told}");
+        }
+    }
+
+    #[test]
+    fn claims_at_their_limits_are_accepted() {
+        let roles = vec![format!("{:?}", "r".repeat(64)); 32].join(",");
+        let claims = format!(
+            r#"{{"sub":"{}","jti":"{}","roles":[{roles}],"exp":{},"iss":7,"aud":{{}},"other":null}}"#,
+            "é".repeat(128),
+            "j".repeat(128),
+            NOW_S + 60
+        );
+        assert_eq!(verify(&signed(&claims)).unwrap().roles.len(), 32);
+    }
+
+    #[test]
+    fn every_header_but_that_of_hs256_is_refused_even_where_the_signature_fits() {
+        let headers = [
+            // {"typ":"JWT","alg":"none"}
+            ("eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0", "not a well-formed"),
+            // {"typ":"JWT","alg":"HS384"}
+            ("eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzM4NCJ9", "not signed with HS256"),
+            // {"typ":"JWT","alg":"RS256"}
+            ("eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9", "not signed with HS256"),
+            // {"typ":"JWT","alg":"hs256"}
+            ("eyJ0eXAiOiJKV1QiLCJhbGciOiJoczI1NiJ9", "not a well-formed"),
+            // {"typ":"JWT"}
+            ("eyJ0eXAiOiJKV1QifQ", "not a well-formed"),
+            // {"alg":"HS256","alg":"none"}
+            ("eyJhbGciOiJIUzI1NiIsImFsZyI6Im5vbmUifQ", "not a well-formed"),
+            // ["HS256"]
+            ("WyJIUzI1NiJd", "not a well-formed"),
+        ];
+        for (header, reason) in headers {
+            let told = refusal(&signed_under_encoded(header));
+            assert!(told.contains(reason), "{header}: {told}");
+        }
+        // {"typ":"JWT","alg":"HS256"}
+        verify(&signed_under_encoded("eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9")).unwrap();
+    }
+
+    #[test]
+    fn a_critical_header_is_refused() {
+        for critical in [vec![], vec!["b64".to_owned()], vec!["exp".to_owned()]] {
+            let mut header = Header::new(Algorithm::HS256);
+            header.crit = Some(critical);
+            assert!(matches!(verify(&signed_under(&header, &with(""))), Err(TokenError::Critical)));
+        }
+    }
+
+    #[test]
+    fn a_token_signed_with_another_key_is_refused() {
+        let other = SigningKey::from_secret(&[b'o'; 32]).unwrap();
+        let grant = Grant { subject: "ada".to_owned(), roles: Vec::new(), permissions: None, lifetime_s: 60 };
+        let token = TokenIssuer::new(&other).issue(&grant, NOW_S).unwrap();
+        assert!(matches!(verify(&token), Err(TokenError::Signature)));
+    }
+
+    #[test]
+    fn a_token_with_any_byte_changed_is_refused() {
+        let token = signed(&with(r#","roles":["read"]"#));
+        for position in 0..token.len() {
+            for replacement in ["A", "B", ".", "=", " "] {
+                let mut tampered = token.clone();
+                tampered.replace_range(position..=position, replacement);
+                assert!(tampered == token || verify(&tampered).is_err(), "{tampered}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_not_the_form_of_a_token_is_refused() {
+        let good = signed(&with(""));
+        let parts: Vec<_> = good.split('.').collect();
+        let (message, signature) = good.rsplit_once('.').unwrap();
+        for token in [
+            String::new(),
+            ".".to_owned(),
+            "..".to_owned(),
+            "...".to_owned(),
+            "a.b.c".to_owned(),
+            message.to_owned(),
+            format!("{message}."),
+            format!("{good}."),
+            format!(".{good}"),
+            format!("{good}.{signature}"),
+            format!("{}.{good}", parts[0]),
+            format!("{good}="),
+            format!(" {good}"),
+            format!("{good}\n"),
+            format!("{}.{}.{}", parts[0], parts[2], parts[1]),
+        ] {
+            assert!(verify(&token).is_err(), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_longer_than_4096_bytes_is_refused_before_it_is_parsed() {
+        let padded = |bytes: usize| signed(&with(&format!(r#","padding":"{}""#, "x".repeat(bytes))));
+        assert!(padded(2900).len() < MAX_TOKEN_BYTES);
+        verify(&padded(2900)).unwrap();
+        assert!(matches!(verify(&padded(3800)), Err(TokenError::TooLong)));
+        assert!(matches!(verify(&"x".repeat(5120)), Err(TokenError::TooLong)));
+    }
+
+    #[test]
+    fn no_refusal_quotes_the_token() {
+        for claims in [r#"{"sub":"s3cret","exp":"s3cret"}"#, r#"{"sub":"s3cret","sub":"s3cret"}"#] {
+            let error = verify(&signed(claims)).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn what_would_be_refused_is_not_issued() {
+        let grant = |subject: &str, roles: usize| Grant {
+            subject: subject.to_owned(),
+            roles: vec!["r".repeat(64); roles],
+            permissions: None,
+            lifetime_s: 60,
+        };
+        let issuer = TokenIssuer::new(&key());
+        for refused in [grant("", 0), grant("a\u{202e}b", 0), grant("ada", 33)] {
+            assert!(matches!(issuer.issue(&refused, NOW_S), Err(TokenError::Claim { .. })));
+        }
+        verify(&issuer.issue(&grant("ada", 32), NOW_S).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn the_self_test_passes() {
+        self_test(&key()).unwrap();
+    }
+}
