@@ -214,7 +214,7 @@ fn rfc3339_of_ms<S: Serializer>(timestamp_ms: &i64, serializer: S) -> Result<S::
 }
 
 /// Milliseconds since 1970 as RFC 3339 in UTC, always with milliseconds. A clock outside the years 0 to 9999 is shown as the nearest of them.
-fn rfc3339(timestamp_ms: i64, buffer: &mut [u8; 40]) -> &str {
+pub(super) fn rfc3339(timestamp_ms: i64, buffer: &mut [u8; 40]) -> &str {
     const YEAR_0: i64 = -62_167_219_200_000;
     const YEAR_9999_END: i64 = 253_402_300_799_999;
     let nanos = i128::from(timestamp_ms.clamp(YEAR_0, YEAR_9999_END)) * 1_000_000;

@@ -15,9 +15,11 @@ mod reader;
 pub mod redact;
 mod retention;
 pub mod ring;
+mod stats;
 mod writer;
 
 pub use class::{Class, Durability};
+pub use stats::{AuditStatus, ClassStatus, StoreHealth};
 pub use entry::{Arrival, Call, Entry, EntryId, Outcome, Seq, ServedEntry};
 pub use middleware::{AUDIT_ID, Auditing, CallFailure, Verdict, WhenFailing, audit};
 pub use reader::{ClassFacts, ExportCursor, ExportStep, ReadError, Reader, RingFacts};
