@@ -1,0 +1,126 @@
+//! The `OpenAPI` 3.1 document, made from the endpoints.
+
+use std::collections::BTreeMap;
+
+use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::endpoint::{Endpoint, PathParameter, schema_of};
+use super::error::{self, ErrorBody};
+use crate::auth::Permission;
+
+const SCHEMAS: &str = "/components/schemas";
+
+/// Describes `endpoints`, served below `base_path`.
+pub fn document(endpoints: &[Endpoint], base_path: &str) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = SCHEMAS.into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for endpoint in endpoints {
+        let method = endpoint.operation.method.as_str().to_lowercase();
+        paths.entry(endpoint.operation.path).or_default().insert(method, operation(endpoint, &mut generator));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "nodeaudit",
+            "description": "The management API of one node. Every call leaves an entry in its audit ring; the header Audit-Id names it.",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": if base_path.is_empty() { "/" } else { base_path } }],
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
+        },
+    })
+}
+
+fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
+    let operation = endpoint.operation;
+    let mut described = json!({
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "parameters": parameters(endpoint, generator),
+        "responses": responses(endpoint, generator),
+    });
+    if operation.permission != Permission::Public {
+        described["security"] = json!([{ "bearer": [] }]);
+        described["description"] = json!(format!("Needs the permission `{}`.", operation.permission.as_str()));
+    }
+    if let Some(body) = endpoint.body {
+        described["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body(generator) } } });
+    }
+    described
+}
+
+fn parameters(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Vec<Value> {
+    let mut parameters: Vec<Value> =
+        endpoint.path_parameters.iter().map(|parameter| path_parameter(parameter, generator)).collect();
+    let Some(query) = endpoint.query.map(|schema| resolve(schema(generator), generator)) else { return parameters };
+    let required = query.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    let properties = query.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    parameters.extend(properties.into_iter().map(|(name, mut schema)| {
+        let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+        json!({
+            "name": name,
+            "in": "query",
+            "description": description,
+            "required": required.contains(&Value::from(name.as_str())),
+            "schema": schema,
+        })
+    }));
+    parameters
+}
+
+fn path_parameter(parameter: &PathParameter, generator: &mut SchemaGenerator) -> Value {
+    json!({
+        "name": parameter.name,
+        "in": "path",
+        "description": parameter.description,
+        "required": true,
+        "schema": (parameter.schema)(generator),
+    })
+}
+
+fn responses(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
+    let headers = json!({ "Audit-Id": {
+        "description": "ID of this call's audit entry.",
+        "schema": { "type": "string", "format": "uuid" },
+    } });
+    let success = &endpoint.success;
+    let content: Map<String, Value> = success
+        .content
+        .iter()
+        .map(|(media_type, schema)| ((*media_type).to_owned(), json!({ "schema": schema(generator) })))
+        .collect();
+    let mut responses = Map::new();
+    responses.insert(
+        success.status.to_string(),
+        json!({ "description": success.description, "headers": headers, "content": content }),
+    );
+    let refusals: &[u16] = if endpoint.operation.permission == Permission::Public { &[] } else { &[401, 403] };
+    for status in [400, 500, 503].iter().chain(refusals).chain(endpoint.errors) {
+        let schema = schema_of::<ErrorBody>(generator);
+        responses.insert(
+            status.to_string(),
+            json!({
+                "description": error::describe(*status),
+                "headers": headers,
+                "content": { "application/json": { "schema": schema } },
+            }),
+        );
+    }
+    Value::Object(responses)
+}
+
+/// The schema that a reference points to, taken out of the components: a query is described by its parameters alone.
+fn resolve(schema: Schema, generator: &mut SchemaGenerator) -> Value {
+    let name = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()).map(str::to_owned);
+    name.and_then(|name| generator.definitions_mut().remove(&name)).unwrap_or_else(|| schema.into())
+}
