@@ -39,11 +39,7 @@ pub struct Success {
 impl Success {
     /// 200 with a JSON body of the shape that `schema` gives.
     pub const fn json(description: &'static str, content: &'static [(&'static str, SchemaOf); 1]) -> Self {
-        Self {
-            status: 200,
-            description,
-            content,
-        }
+        Self { status: 200, description, content }
     }
 }
 

@@ -119,11 +119,7 @@ impl ResponseError for ApiError {
             }
             _ => {}
         }
-        response.json(ErrorBody {
-            error: self.to_string(),
-            details: self.details(),
-            code: self.status_code().as_u16(),
-        })
+        response.json(ErrorBody { error: self.to_string(), details: self.details(), code: self.status_code().as_u16() })
     }
 }
 

@@ -86,9 +86,7 @@ fn optional<T>(
     read: Reading<T>,
 ) -> Result<Option<T>, TokenError> {
     let value = claims.remove(claim);
-    value
-        .map(|value| read(value).map_err(|problem| refused(claim, problem)))
-        .transpose()
+    value.map(|value| read(value).map_err(|problem| refused(claim, problem))).transpose()
 }
 
 fn required<T>(claim: &'static str, claims: &mut Map<String, Value>, read: Reading<T>) -> Result<T, TokenError> {
@@ -115,15 +113,9 @@ fn numeric_date(value: Value) -> Result<i64, &'static str> {
     let Value::Number(number) = value else {
         return Err("is not a number");
     };
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the cast saturates, as a comparison of times needs it"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, as a comparison of times needs it")]
     let cut = |seconds: f64| seconds.floor() as i64;
-    number
-        .as_i64()
-        .or_else(|| number.as_f64().map(cut))
-        .ok_or("is not a number")
+    number.as_i64().or_else(|| number.as_f64().map(cut)).ok_or("is not a number")
 }
 
 fn check_text(claim: &'static str, text: &str, max_bytes: usize) -> Result<(), TokenError> {

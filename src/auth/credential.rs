@@ -49,10 +49,7 @@ impl<'a> Credential<'a> {
 /// `b64token` of RFC 6750, section 2.1.
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    !body.is_empty()
-        && body
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+    !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
 }
 
 #[cfg(test)]
@@ -98,10 +95,7 @@ mod tests {
         for value in values {
             assert!(matches!(parsed(value), Credential::Unusable(_)), "{value:?}");
         }
-        assert!(matches!(
-            Credential::parse([&b"Bearer \xff"[..]]),
-            Credential::Unusable(_)
-        ));
+        assert!(matches!(Credential::parse([&b"Bearer \xff"[..]]), Credential::Unusable(_)));
     }
 
     #[test]

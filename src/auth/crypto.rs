@@ -17,9 +17,7 @@ use ring::hmac;
 pub(super) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        PROVIDER
-            .install_default()
-            .expect("nothing else in this binary installs a provider");
+        PROVIDER.install_default().expect("nothing else in this binary installs a provider");
     });
 }
 
@@ -105,16 +103,11 @@ mod tests {
         use Algorithm::{ES256, ES384, EdDSA, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512};
         install();
         let (signing, verifying) = (EncodingKey::from_secret(&[7; 32]), DecodingKey::from_secret(&[7; 32]));
-        for algorithm in [
-            HS384, HS512, ES256, ES384, RS256, RS384, RS512, PS256, PS384, PS512, EdDSA,
-        ] {
+        for algorithm in [HS384, HS512, ES256, ES384, RS256, RS384, RS512, PS256, PS384, PS512, EdDSA] {
             let signed = jsonwebtoken::crypto::sign(b"message", &signing, algorithm).unwrap_err();
             let verified = jsonwebtoken::crypto::verify("", b"message", &verifying, algorithm).unwrap_err();
             for error in [signed, verified] {
-                assert!(
-                    matches!(error.kind(), ErrorKind::InvalidAlgorithm),
-                    "{algorithm:?}: {error}"
-                );
+                assert!(matches!(error.kind(), ErrorKind::InvalidAlgorithm), "{algorithm:?}: {error}");
             }
         }
     }

@@ -30,10 +30,7 @@ impl SigningKey {
         if secret.len() < Self::MIN_BYTES {
             return Err(KeyError::TooShort { bytes: secret.len() });
         }
-        Ok(Self {
-            signing: EncodingKey::from_secret(secret),
-            verifying: DecodingKey::from_secret(secret),
-        })
+        Ok(Self { signing: EncodingKey::from_secret(secret), verifying: DecodingKey::from_secret(secret) })
     }
 
     /// The key in the file at `path`: its contents without trailing line ends, as they are.
@@ -41,10 +38,7 @@ impl SigningKey {
     /// The file is a regular one that neither group nor others can access. A link to such a file will do.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let secret = read_private(path)?;
-        let end = secret
-            .iter()
-            .rposition(|byte| !matches!(byte, b'\n' | b'\r'))
-            .map_or(0, |last| last + 1);
+        let end = secret.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
         Self::from_secret(&secret[..end]).map_err(|error| error.in_file(path))
     }
 
@@ -58,10 +52,7 @@ impl SigningKey {
         let temporary = path.with_extension(format!("{}.tmp", random_text::<8>()?));
         write_new(path, &temporary, secret.as_bytes()).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
-            _ => KeyError::Create {
-                path: path.to_owned(),
-                source,
-            },
+            _ => KeyError::Create { path: path.to_owned(), source },
         })?;
         Self::from_secret(secret.as_bytes())
     }
@@ -161,10 +152,7 @@ pub enum KeyError {
 
 impl KeyError {
     fn in_file(self, path: &Path) -> Self {
-        Self::Unusable {
-            path: path.to_owned(),
-            source: Box::new(self),
-        }
+        Self::Unusable { path: path.to_owned(), source: Box::new(self) }
     }
 }
 
@@ -188,27 +176,17 @@ fn random_text<const N: usize>() -> Result<String, KeyError> {
 fn read_private(path: &Path) -> Result<Vec<u8>, KeyError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => KeyError::Missing { path: path.to_owned() },
-        _ => KeyError::Read {
-            path: path.to_owned(),
-            source,
-        },
+        _ => KeyError::Read { path: path.to_owned(), source },
     };
     // Non-blocking, because opening a pipe would wait for its writer.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(failed)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(KeyError::NotRegular { path: path.to_owned() });
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(KeyError::Exposed { path: path.to_owned(), mode });
     }
     let mut contents = Vec::new();
     let limit = SigningKey::MAX_FILE_BYTES as u64 + 1;
@@ -231,11 +209,7 @@ fn write_new(path: &Path, temporary: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(temporary)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
     let linked = file
         .write_all(contents)
         .and_then(|()| file.write_all(b"\n"))
@@ -271,9 +245,7 @@ mod tests {
     fn a_secret_under_32_bytes_is_refused_and_the_message_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let path = key_file(&folder, &format!("{}\n", "x".repeat(31)), 0o600);
-        let Err(KeyError::Unusable { source, .. }) = SigningKey::load(&path) else {
-            panic!("accepted")
-        };
+        let Err(KeyError::Unusable { source, .. }) = SigningKey::load(&path) else { panic!("accepted") };
         assert_eq!(source.to_string(), "the secret has 31 bytes, must have at least 32");
     }
 
@@ -344,10 +316,7 @@ mod tests {
     fn an_exposed_key_is_refused_and_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = key_file(&folder, &"x".repeat(64), 0o644);
-        assert!(matches!(
-            SigningKey::load_or_create(&path),
-            Err(KeyError::Exposed { .. })
-        ));
+        assert!(matches!(SigningKey::load_or_create(&path), Err(KeyError::Exposed { .. })));
     }
 
     #[test]

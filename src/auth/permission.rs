@@ -94,11 +94,7 @@ impl PermissionSet {
 
 impl FromIterator<Permission> for PermissionSet {
     fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
-        Self(
-            permissions
-                .into_iter()
-                .fold(0, |bits, permission| bits | bit(permission)),
-        )
+        Self(permissions.into_iter().fold(0, |bits, permission| bits | bit(permission)))
     }
 }
 
@@ -129,13 +125,7 @@ impl Roles {
             ("auditor", PermissionSet::of(&[AuditRead])),
         ];
         let own = own.iter().map(|(name, held)| (name.clone(), PermissionSet::of(held)));
-        Self(
-            built_in
-                .map(|(name, held)| (name.to_owned(), held))
-                .into_iter()
-                .chain(own)
-                .collect(),
-        )
+        Self(built_in.map(|(name, held)| (name.to_owned(), held)).into_iter().chain(own).collect())
     }
 
     /// What the role of that name holds: nothing where there is no such role.
@@ -171,10 +161,7 @@ mod tests {
     fn every_permission_has_a_bit_of_its_own_and_parses_from_its_name() {
         for permission in Permission::ALL {
             let alone = PermissionSet::of(&[permission]);
-            let allowed: Vec<_> = Permission::ALL
-                .into_iter()
-                .filter(|&other| alone.allows(other))
-                .collect();
+            let allowed: Vec<_> = Permission::ALL.into_iter().filter(|&other| alone.allows(other)).collect();
             assert_eq!(allowed, [permission]);
             assert_eq!(Permission::parse(permission.as_str()), Some(permission));
         }

@@ -42,12 +42,7 @@ impl TokenVerifier {
     /// A verifier of tokens signed with `key`. `leeway_s` is how many seconds the clocks of issuer and node may differ.
     pub fn new(key: &SigningKey, roles: Roles, leeway_s: u8) -> Self {
         crypto::install();
-        Self {
-            key: key.verifying.clone(),
-            validation: signature_only(),
-            roles,
-            leeway_s: leeway_s.into(),
-        }
+        Self { key: key.verifying.clone(), validation: signature_only(), roles, leeway_s: leeway_s.into() }
     }
 
     /// What `token` says, if it is accepted at `now_s`, in seconds from 1970.
@@ -75,14 +70,12 @@ impl TokenVerifier {
     /// RFC 7519, sections 4.1.4 and 4.1.5: accepted from `nbf` on, and before `exp`.
     fn check_time(&self, claims: &Claims, now_s: i64) -> Result<(), TokenError> {
         if now_s >= claims.exp.saturating_add(self.leeway_s) {
-            return Err(TokenError::Expired {
-                since_s: now_s.saturating_sub(claims.exp),
-            });
+            return Err(TokenError::Expired { since_s: now_s.saturating_sub(claims.exp) });
         }
         match claims.nbf {
-            Some(nbf) if nbf > now_s.saturating_add(self.leeway_s) => Err(TokenError::NotYetValid {
-                for_s: nbf.saturating_sub(now_s),
-            }),
+            Some(nbf) if nbf > now_s.saturating_add(self.leeway_s) => {
+                Err(TokenError::NotYetValid { for_s: nbf.saturating_sub(now_s) })
+            }
             _ => Ok(()),
         }
     }
@@ -90,10 +83,7 @@ impl TokenVerifier {
     fn permissions(&self, claims: &Claims) -> PermissionSet {
         match &claims.permissions {
             Some(names) => names.iter().filter_map(|name| Permission::parse(name)).collect(),
-            None => claims
-                .roles
-                .iter()
-                .fold(PermissionSet::EMPTY, |held, role| held.union(self.roles.expand(role))),
+            None => claims.roles.iter().fold(PermissionSet::EMPTY, |held, role| held.union(self.roles.expand(role))),
         }
     }
 }
@@ -302,10 +292,7 @@ mod tests {
         let verified = verify(&issuer.issue(&grant, NOW_S).unwrap()).unwrap();
         assert_eq!(verified.subject, grant.subject);
         assert_eq!(verified.roles, grant.roles);
-        assert_eq!(
-            verified.permissions,
-            PermissionSet::of(&[Permission::NodeRead, Permission::HealthRead])
-        );
+        assert_eq!(verified.permissions, PermissionSet::of(&[Permission::NodeRead, Permission::HealthRead]));
         assert_eq!(verified.expires_at_s, NOW_S + 900);
         let again = verify(&issuer.issue(&grant, NOW_S).unwrap()).unwrap();
         assert_eq!(verified.token_id.as_ref().unwrap().len(), 36);
@@ -319,14 +306,8 @@ mod tests {
         assert!(admin.allows(Permission::PowerExecute));
         let listed = permissions(r#","roles":["admin"],"permissions":["node:read","node:*","public",""]"#);
         assert_eq!(listed, PermissionSet::of(&[Permission::NodeRead]));
-        assert_eq!(
-            permissions(r#","roles":["admin"],"permissions":[]"#),
-            PermissionSet::EMPTY
-        );
-        assert_eq!(
-            permissions(r#","permissions":["audit:read"]"#),
-            PermissionSet::of(&[Permission::AuditRead])
-        );
+        assert_eq!(permissions(r#","roles":["admin"],"permissions":[]"#), PermissionSet::EMPTY);
+        assert_eq!(permissions(r#","permissions":["audit:read"]"#), PermissionSet::of(&[Permission::AuditRead]));
         assert_eq!(permissions(""), PermissionSet::EMPTY);
     }
 
@@ -334,16 +315,10 @@ mod tests {
     fn a_token_is_accepted_from_nbf_and_before_exp_give_or_take_the_leeway() {
         let leeway_s = i64::from(LEEWAY_S);
         let token = signed(r#"{"sub":"ada","nbf":1000,"exp":2000}"#);
-        assert!(matches!(
-            verify_at(&token, 999 - leeway_s),
-            Err(TokenError::NotYetValid { for_s: 6 })
-        ));
+        assert!(matches!(verify_at(&token, 999 - leeway_s), Err(TokenError::NotYetValid { for_s: 6 })));
         verify_at(&token, 1000 - leeway_s).unwrap();
         verify_at(&token, 1999 + leeway_s).unwrap();
-        assert!(matches!(
-            verify_at(&token, 2000 + leeway_s),
-            Err(TokenError::Expired { since_s: 5 })
-        ));
+        assert!(matches!(verify_at(&token, 2000 + leeway_s), Err(TokenError::Expired { since_s: 5 })));
     }
 
     #[test]
@@ -374,10 +349,7 @@ mod tests {
         let catalogue = [
             (r#"{"sub":"ada"}"#.to_owned(), r#""exp" is missing"#),
             (r#"{"sub":"ada","exp":null}"#.to_owned(), r#""exp" is not a number"#),
-            (
-                format!(r#"{{"sub":"ada","exp":"{expiry}"}}"#),
-                r#""exp" is not a number"#,
-            ),
+            (format!(r#"{{"sub":"ada","exp":"{expiry}"}}"#), r#""exp" is not a number"#),
             (format!(r#"{{"sub":"ada","exp":[{expiry}]}}"#), "not a well-formed"),
             (format!(r#"{{"sub":"ada","exp":{}}}"#, NOW_S - 60), "expired 60 s ago"),
             (r#"{"sub":"ada","exp":-1}"#.to_owned(), "expired 1767225601 s ago"),
@@ -400,31 +372,16 @@ mod tests {
             (with(r#","roles":"admin""#), r#""roles" is not a list of strings"#),
             (with(r#","roles":null"#), r#""roles" is not a list of strings"#),
             (with(r#","roles":["read",7]"#), r#""roles" is not a list of strings"#),
-            (
-                with(r#","roles":{"admin":true}"#),
-                r#""roles" is not a list of strings"#,
-            ),
+            (with(r#","roles":{"admin":true}"#), r#""roles" is not a list of strings"#),
             (roles(33, "read"), r#""roles" names more than 32 roles"#),
             (roles(1, &"r".repeat(65)), r#""roles" is too long"#),
             (roles(1, ""), r#""roles" is empty"#),
             (with(r#","roles":["a\tb"]"#), r#""roles" holds control characters"#),
-            (
-                with(r#","roles":["admin"],"permissions":null"#),
-                r#""permissions" is not a list of strings"#,
-            ),
-            (
-                with(r#","permissions":"node:read""#),
-                r#""permissions" is not a list of strings"#,
-            ),
-            (
-                with(r#","permissions":[["node:read"]]"#),
-                r#""permissions" is not a list of strings"#,
-            ),
+            (with(r#","roles":["admin"],"permissions":null"#), r#""permissions" is not a list of strings"#),
+            (with(r#","permissions":"node:read""#), r#""permissions" is not a list of strings"#),
+            (with(r#","permissions":[["node:read"]]"#), r#""permissions" is not a list of strings"#),
             (with(r#","jti":7"#), r#""jti" is not a string"#),
-            (
-                with(&format!(r#","jti":"{}""#, "j".repeat(129))),
-                r#""jti" is too long"#,
-            ),
+            (with(&format!(r#","jti":"{}""#, "j".repeat(129))), r#""jti" is too long"#),
             (with(r#","jti":"a\u001b[2J""#), r#""jti" holds control characters"#),
             (with(r#","sub":"eve""#), "not a well-formed"),
             ("[]".to_owned(), "not a well-formed"),
@@ -479,22 +436,14 @@ mod tests {
         for critical in [vec![], vec!["b64".to_owned()], vec!["exp".to_owned()]] {
             let mut header = Header::new(Algorithm::HS256);
             header.crit = Some(critical);
-            assert!(matches!(
-                verify(&signed_under(&header, &with(""))),
-                Err(TokenError::Critical)
-            ));
+            assert!(matches!(verify(&signed_under(&header, &with(""))), Err(TokenError::Critical)));
         }
     }
 
     #[test]
     fn a_token_signed_with_another_key_is_refused() {
         let other = SigningKey::from_secret(&[b'o'; 32]).unwrap();
-        let grant = Grant {
-            subject: "ada".to_owned(),
-            roles: Vec::new(),
-            permissions: None,
-            lifetime_s: 60,
-        };
+        let grant = Grant { subject: "ada".to_owned(), roles: Vec::new(), permissions: None, lifetime_s: 60 };
         let token = TokenIssuer::new(&other).issue(&grant, NOW_S).unwrap();
         assert!(matches!(verify(&token), Err(TokenError::Signature)));
     }
@@ -548,10 +497,7 @@ mod tests {
 
     #[test]
     fn no_refusal_quotes_the_token() {
-        for claims in [
-            r#"{"sub":"s3cret","exp":"s3cret"}"#,
-            r#"{"sub":"s3cret","sub":"s3cret"}"#,
-        ] {
+        for claims in [r#"{"sub":"s3cret","exp":"s3cret"}"#, r#"{"sub":"s3cret","sub":"s3cret"}"#] {
             let error = verify(&signed(claims)).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cret"));
         }
