@@ -167,7 +167,7 @@ impl Loader {
             self.complain_of(&keys, message);
         }
         if matches!(preset, Preset::Dev(_)) && !config.server.listen.ip().is_loopback() {
-            let message = "must be a loopback address with --dev: its state and its key are for trying out".to_owned();
+            let message = "must be a loopback address with --dev".to_owned();
             self.complain_of(&["server.listen"], message);
         }
         if self.problems.is_empty() { Ok(config) } else { Err(ConfigError::Refused(self.problems)) }
@@ -243,7 +243,11 @@ fn lines(problems: &[Problem]) -> String {
 
 /// A message of serde in the words of this configuration.
 fn reworded(message: &str) -> String {
-    message.trim_end().replacen("unknown field", "unknown key", 1)
+    let message = message.trim_end();
+    [("unknown field", "unknown key"), ("unknown variant", "unknown value")]
+        .iter()
+        .find_map(|(theirs, ours)| Some(format!("{ours}{}", message.strip_prefix(theirs)?)))
+        .unwrap_or_else(|| message.to_owned())
 }
 
 #[cfg(test)]
@@ -318,7 +322,7 @@ mod tests {
             ("audit.max_entries = 1.5", "1: audit.max_entries: must be 100 to 100000000"),
             ("audit.read.guarantee = 300", "1: audit.read.guarantee: must be 0 to 90"),
             ("audit.change = { window_ms = 9 }", "1: audit.change.window_ms: must be 10 to 60000"),
-            ("[audit.change]\ndurability = \"safe\"", "2: audit.change.durability: unknown variant `safe`"),
+            ("[audit.change]\ndurability = \"safe\"", "2: audit.change.durability: unknown value `safe`"),
             ("[server]\n# a comment\nlisten = \"8080\"", "3: server.listen: invalid socket address"),
             ("[server]\nbase_path = \"/api/\"", "2: server.base_path: must be empty, or segments"),
             ("state_dir = \"state\"", "1: state_dir: must be an absolute path"),
@@ -328,10 +332,10 @@ mod tests {
             ("[auth]\nkey_file = \"key\"", "2: auth.key_file: must be empty or an absolute path"),
             ("[auth]\nanonymous_permissions = [\"node:read\"]", "2: auth.anonymous_permissions: must be nothing or"),
             ("[auth]\nleeway_s = 6", "2: auth.leeway_s: must be 0 to 5"),
-            ("[auth.roles]\nops = [\"node:reed\"]", "2: auth.roles.ops: unknown variant `node:reed`, expected one of"),
-            ("[auth.roles]\nops = [\"public\"]", "2: auth.roles.ops: unknown variant `public`"),
+            ("[auth.roles]\nops = [\"node:reed\"]", "2: auth.roles.ops: unknown value `node:reed`, expected one of"),
+            ("[auth.roles]\nops = [\"public\"]", "2: auth.roles.ops: unknown value `public`"),
             ("[auth.roles]\n\"\" = []", "2: auth.roles.: must be names of 1 to 64 bytes"),
-            ("[log]\nlevel = \"loud\"", "2: log.level: unknown variant `loud`, expected one of"),
+            ("[log]\nlevel = \"loud\"", "2: log.level: unknown value `loud`, expected one of"),
             ("\n[audit]\nmax_entires = 1", "3: audit.max_entires: unknown key `max_entires`, expected one of"),
             ("\n[adit]\nmax_entries = 1", "3: adit.max_entries: unknown key `adit`, expected one of"),
             ("\n[adit]", "2: adit: unknown key `adit`, expected one of"),

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::tree::Config;
 
 /// The configuration as it is shipped: every key with its default, commented out.
-pub(super) const SHIPPED: &str = include_str!("../../packaging/nodeaudit.toml");
+const SHIPPED: &str = include_str!("../../packaging/nodeaudit.toml");
 
 impl Config {
     /// This configuration as TOML that gives the same one when it is loaded.
@@ -18,7 +18,8 @@ impl Config {
         let tree = Table::try_from(self).expect("a configuration is a TOML table");
         let mut text = String::with_capacity(SHIPPED.len());
         let mut section = String::new();
-        for line in SHIPPED.lines() {
+        text += "# The configuration in force, from all sources.\n\n";
+        for line in shipped_keys().lines() {
             if let Some(name) = section_name(line) {
                 name.clone_into(&mut section);
             }
@@ -40,13 +41,18 @@ impl Config {
     }
 }
 
+/// The shipped file without its first paragraph, which tells what the file itself is.
+fn shipped_keys() -> &'static str {
+    SHIPPED.split_once("\n\n").map_or(SHIPPED, |(_, keys)| keys)
+}
+
 /// `audit.change` of `[audit.change]`.
 fn section_name(line: &str) -> Option<&str> {
     line.strip_prefix('[')?.strip_suffix(']')
 }
 
 /// `max_entries` of `#max_entries = 100000`. A `#` with a space after it is prose.
-pub(super) fn key_name(line: &str) -> Option<&str> {
+fn key_name(line: &str) -> Option<&str> {
     let (key, _) = line.strip_prefix('#')?.split_once(" = ")?;
     (!key.starts_with(' ')).then_some(key)
 }
@@ -130,6 +136,6 @@ mod tests {
     #[test]
     fn what_is_rendered_keeps_the_explanations() {
         let prose = |text: &str| text.lines().filter(|line| line.starts_with("# ")).count();
-        assert_eq!(prose(&Config::default().render()), prose(SHIPPED));
+        assert_eq!(prose(&Config::default().render()), 1 + prose(shipped_keys()));
     }
 }
