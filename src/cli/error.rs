@@ -1,0 +1,146 @@
+//! Errors as the command line tells them: once, with all causes, and with a hint where there is one.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io;
+
+use super::exit::Exit;
+use crate::auth::{KeyError, TokenError};
+use crate::config::ConfigError;
+use crate::server::ServerError;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct CliError {
+    exit: Exit,
+    /// One problem a line, each with its causes.
+    message: String,
+    hint: Option<String>,
+}
+
+impl CliError {
+    /// An error without a cause.
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    fn of(exit: Exit, error: &dyn Error) -> Self {
+        Self::new(exit, chain(error))
+    }
+
+    /// A failure to read or write what `act` names.
+    pub(super) fn io(act: &str, error: &io::Error) -> Self {
+        Self::new(Exit::IoErr, format!("{act}: {}", chain(error)))
+    }
+
+    /// Says what could be done.
+    #[must_use]
+    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What the process ends with.
+    pub const fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The lines for standard error, each with the program's name before it.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        for line in self.message.lines() {
+            writeln!(text, "nodeaudit: {line}").expect("writing to a String can't fail");
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(text, "nodeaudit: hint: {hint}").expect("writing to a String can't fail");
+        }
+        text
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        let exit = match &error {
+            ConfigError::Read { .. } => Exit::NoInput,
+            ConfigError::Refused(_) => Exit::Config,
+        };
+        Self::of(exit, &error)
+    }
+}
+
+impl From<KeyError> for CliError {
+    fn from(error: KeyError) -> Self {
+        let (exit, hint) = match &error {
+            KeyError::Exposed { path, .. } => (Exit::NoPerm, Some(format!("chmod 600 {}", path.display()))),
+            KeyError::Missing { .. } | KeyError::Read { .. } => (Exit::NoInput, None),
+            KeyError::NotRegular { .. }
+            | KeyError::TooLarge { .. }
+            | KeyError::Unusable { .. }
+            | KeyError::TooShort { .. } => (Exit::DataErr, None),
+            KeyError::Exists { .. } | KeyError::Create { .. } => (Exit::CantCreat, None),
+            KeyError::Random => (Exit::OsErr, None),
+        };
+        let told = Self::of(exit, &error);
+        match hint {
+            Some(hint) => told.with_hint(hint),
+            None => told,
+        }
+    }
+}
+
+impl From<TokenError> for CliError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Issue(error) => error.into(),
+            TokenError::SelfTest => Self::of(Exit::Software, &error),
+            TokenError::TooLong
+            | TokenError::Malformed
+            | TokenError::Algorithm
+            | TokenError::Signature
+            | TokenError::Critical
+            | TokenError::Claim { .. }
+            | TokenError::Expired { .. }
+            | TokenError::NotYetValid { .. } => Self::of(Exit::DataErr, &error),
+        }
+    }
+}
+
+impl From<ServerError> for CliError {
+    fn from(error: ServerError) -> Self {
+        match &error {
+            ServerError::NotBuilt => Self::of(Exit::Unavailable, &error),
+        }
+    }
+}
+
+/// An error and its causes, joined by colons.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(text, ": {error}").expect("writing to a String can't fail");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_its_hint() {
+        let error = CliError::from(KeyError::Exposed { path: "/k".into(), mode: 0o644 });
+        assert_eq!(
+            error.render(),
+            "nodeaudit: the key file /k is open to group or others (mode 0644, must be 0600 or 0400)\n\
+             nodeaudit: hint: chmod 600 /k\n"
+        );
+        let error =
+            CliError::from(KeyError::Unusable { path: "/k".into(), source: Box::new(KeyError::TooShort { bytes: 5 }) });
+        assert_eq!(
+            error.render(),
+            "nodeaudit: the key file /k does not hold a usable key: the secret has 5 bytes, must have at least 32\n"
+        );
+    }
+}

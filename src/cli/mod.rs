@@ -1,0 +1,20 @@
+//! The command line: one file a command.
+//!
+//! Each command loads the configuration, calls the library and writes its result to standard output. Errors go up to
+//! `command`, which prints them once and picks the exit code. Nothing below `cli` prints.
+
+mod check_config;
+mod command;
+mod config;
+mod error;
+mod exit;
+mod logging;
+mod options;
+mod output;
+mod serve;
+mod token;
+mod ttl;
+
+pub use command::{Cli, main};
+pub use error::CliError;
+pub use exit::Exit;

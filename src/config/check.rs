@@ -1,0 +1,155 @@
+//! What values are allowed, of one key and of several together.
+//!
+//! Knows the tree and no source: who calls it knows where a refused value came from.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::tree::{ClassConfig, Config};
+use crate::auth::Permission;
+
+/// Percent of the ring that guarantees can take together.
+const MAX_GUARANTEES: u64 = 90;
+
+/// A key and what its value must be.
+pub(super) type Complaint = (&'static str, String);
+
+impl Config {
+    /// The keys whose values are not allowed, each looked at alone.
+    pub(super) fn check_keys(&self) -> Vec<Complaint> {
+        let numbers = self.numbers().into_iter();
+        let numbers = numbers.filter(|(_, value, range)| !range.contains(value));
+        let numbers = numbers.map(|(key, _, range)| (key, must_be(&range)));
+        let texts = self.texts().into_iter().filter(|&(_, allowed, _)| !allowed);
+        let texts = texts.map(|(key, _, must)| (key, format!("must be {must}")));
+        numbers.chain(texts).collect()
+    }
+
+    /// The keys that contradict each other, and how. A complaint can name several keys of which any could be changed.
+    pub(super) fn check_together(&self) -> Vec<(Vec<&'static str>, String)> {
+        let classes = [&self.audit.change, &self.audit.read, &self.audit.denied];
+        let sum: u64 = classes.into_iter().map(|class| u64::from(class.guarantee)).sum();
+        if sum <= MAX_GUARANTEES {
+            return Vec::new();
+        }
+        let keys = vec!["audit.change.guarantee", "audit.read.guarantee", "audit.denied.guarantee"];
+        let complaint = format!(
+            "the guarantees of the three classes are {sum} percent together, must be at most {MAX_GUARANTEES}: \
+             the rest is where classes grow and what batches are evicted from"
+        );
+        vec![(keys, complaint)]
+    }
+
+    /// Every number with its range.
+    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 15] {
+        let (server, audit) = (&self.server, &self.audit);
+        let window = |class: &ClassConfig| class.window_ms;
+        let guarantee = |class: &ClassConfig| u64::from(class.guarantee);
+        [
+            ("server.workers", server.workers as u64, 0..=64),
+            ("server.max_body_bytes", server.max_body_bytes as u64, 1024..=1 << 20),
+            ("server.max_connections", server.max_connections as u64, 1..=100_000),
+            ("server.shutdown_timeout_s", server.shutdown_timeout_s, 0..=300),
+            ("server.client_timeout_ms", server.client_timeout_ms, 100..=60_000),
+            ("server.keep_alive_s", server.keep_alive_s, 1..=3_600),
+            ("auth.leeway_s", self.auth.leeway_s.into(), 0..=5),
+            ("audit.max_entries", audit.max_entries, 100..=100_000_000),
+            ("audit.max_bytes", audit.max_bytes, 1 << 20..=1 << 40),
+            ("audit.change.window_ms", window(&audit.change), 10..=60_000),
+            ("audit.change.guarantee", guarantee(&audit.change), 0..=MAX_GUARANTEES),
+            ("audit.read.window_ms", window(&audit.read), 10..=60_000),
+            ("audit.read.guarantee", guarantee(&audit.read), 0..=MAX_GUARANTEES),
+            ("audit.denied.window_ms", window(&audit.denied), 10..=60_000),
+            ("audit.denied.guarantee", guarantee(&audit.denied), 0..=MAX_GUARANTEES),
+        ]
+    }
+
+    /// Every text with a form of its own, whether it has that form, and what that form is.
+    fn texts(&self) -> [(&'static str, bool, &'static str); 6] {
+        let absolute = |path: &Path| path.is_absolute();
+        let auth = &self.auth;
+        [
+            ("state_dir", absolute(&self.state_dir), "an absolute path"),
+            (
+                "server.base_path",
+                is_base_path(&self.server.base_path),
+                "empty, or segments of letters, digits and -._~ with a / before each and none at the end, as /api/v1",
+            ),
+            ("auth.key_file", auth.key_file.as_deref().is_none_or(absolute), "empty or an absolute path"),
+            (
+                "auth.anonymous_permissions",
+                auth.anonymous_permissions.iter().all(|&held| held == Permission::HealthRead),
+                "nothing or [\"health:read\"]: anything else needs a token",
+            ),
+            (
+                "auth.roles",
+                auth.roles.keys().all(|name| is_role(name)),
+                "names of 1 to 64 bytes without control characters",
+            ),
+            ("host.root", absolute(&self.host.root), "an absolute path"),
+        ]
+    }
+}
+
+/// What the value of `key` must be, where that is a number.
+pub(super) fn range_of(key: &str) -> Option<String> {
+    let numbers = Config::default().numbers();
+    let found = numbers.iter().find(|(name, ..)| *name == key);
+    found.map(|(_, _, range)| must_be(range))
+}
+
+fn must_be(range: &RangeInclusive<u64>) -> String {
+    format!("must be {} to {}", range.start(), range.end())
+}
+
+/// Unreserved characters of RFC 3986, section 2.3, so that the path looks the same in a request and in an entry.
+fn is_base_path(path: &str) -> bool {
+    let is_segment = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    path.is_empty() || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment))
+}
+
+fn is_role(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_allowed() {
+        assert_eq!(Config::default().check_keys(), []);
+        assert_eq!(Config::default().check_together(), []);
+    }
+
+    #[test]
+    fn guarantees_over_90_percent_together_are_refused() {
+        let mut config = Config::default();
+        config.audit.denied.guarantee += 1;
+        let complaints = config.check_together();
+        assert!(complaints[0].1.contains("are 91 percent together, must be at most 90"));
+        config.audit.read.guarantee -= 1;
+        assert_eq!(config.check_together(), []);
+    }
+
+    #[test]
+    fn a_base_path_looks_the_same_in_a_request() {
+        for path in ["", "/api", "/api/v1", "/a-b/c_d/~e/1.0"] {
+            assert!(is_base_path(path), "{path:?}");
+        }
+        for path in
+            ["/", "api", "api/", "/api/", "//api", "/api//v1", "/a b", "/ä", "/a%20b", "/{id}", "/a?b", "/..", "/./a"]
+        {
+            assert!(!is_base_path(path), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_role_has_a_name_that_a_token_can_hold() {
+        assert!(is_role("operator") && is_role(&"r".repeat(64)));
+        assert!(!is_role("") && !is_role(&"r".repeat(65)) && !is_role("a\nb"));
+    }
+}

@@ -1,0 +1,227 @@
+//! Every setting, with its unit, its range and its default.
+//!
+//! The defaults are in the `Default` implementations and nowhere else; ranges are enforced in `check`.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::auth::Permission;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the ring and the agent's own key live: an absolute path. Default `/var/lib/nodeaudit`.
+    pub state_dir: PathBuf,
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
+    /// `[audit]`
+    pub audit: AuditConfig,
+    /// `[host]`
+    pub host: HostConfig,
+    /// `[log]`
+    pub log: LogConfig,
+}
+
+/// `[server]`: where the agent listens, and the limits of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// IP address and port; port 0 lets the kernel choose one. Default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// What stands before every path, such as `/api/v1`: nothing, or a `/` and a segment, once or more. Default: nothing.
+    pub base_path: String,
+    /// Worker threads, 0 to 64; 0 is one for each core. Default 0.
+    pub workers: usize,
+    /// Bytes of a request's body, 1024 to 1048576. Default 65536.
+    pub max_body_bytes: usize,
+    /// Connections open at a time, for all workers together, 1 to 100000. Default 512.
+    pub max_connections: usize,
+    /// Seconds that open calls get to end when the agent stops, 0 to 300. Default 5.
+    pub shutdown_timeout_s: u64,
+    /// Milliseconds in which the head of a request must arrive, 100 to 60000. Default 5000.
+    pub client_timeout_ms: u64,
+    /// Seconds that an idle connection stays open, 1 to 3600. Default 60.
+    pub keep_alive_s: u64,
+}
+
+/// `[auth]`: whose tokens are accepted, and what roles stand for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthConfig {
+    /// The file with the secret that tokens are signed with: an absolute path. Default: none (an empty string), which is
+    /// `token.key` in the state folder, made with a random secret at the first start.
+    #[serde(serialize_with = "empty_for_none", deserialize_with = "none_for_empty")]
+    pub key_file: Option<PathBuf>,
+    /// What callers without a token may do; only `health:read` can be given. Default: nothing.
+    pub anonymous_permissions: Vec<Permission>,
+    /// Seconds that the clocks of a token's issuer and of this node may differ, 0 to 5. Default 5.
+    pub leeway_s: u8,
+    /// `[auth.roles]`: names of roles, each 1 to 64 bytes, and what each holds, beside the built-in ones; one of a built-in
+    /// name replaces that. Default: none.
+    pub roles: BTreeMap<String, Vec<Permission>>,
+}
+
+/// `[audit]`: how much the ring holds, and how soon an entry is on stable storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// Entries in the ring, 100 to 100000000. Default 100000.
+    pub max_entries: u64,
+    /// Bytes of the ring's files, 1048576 (1 MiB) to 1099511627776 (1 TiB). Default 67108864 (64 MiB).
+    pub max_bytes: u64,
+    /// Whether calls that change nothing are served while the ring can't be written. Default `serve`.
+    pub on_store_failure: OnStoreFailure,
+    /// `[audit.change]`: authorised calls that can change the node. Default strict, 40 percent.
+    pub change: ClassConfig,
+    /// `[audit.read]`: authorised calls that can't. Default relaxed, 30 percent.
+    pub read: ClassConfig,
+    /// `[audit.denied]`: refused calls. Default relaxed, 20 percent.
+    pub denied: ClassConfig,
+}
+
+/// `[audit.<class>]`: one retention class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassConfig {
+    /// When a response may leave: see [`Durability`].
+    pub durability: Durability,
+    /// Milliseconds of entries that a power cut can take from a relaxed class, 10 to 60000. Default 2000.
+    pub window_ms: u64,
+    /// Percent of the ring that no other class can take from this one, 0 to 90.
+    ///
+    /// The three together are at most 90: the rest is where classes grow beyond theirs and what batches are evicted from.
+    pub guarantee: u8,
+}
+
+/// When the response of a call leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Once its entry is on stable storage.
+    Strict,
+    /// At once; its entry is on stable storage within `window_ms`.
+    Relaxed,
+}
+
+/// What happens to calls that change nothing while the ring can't be written. Those that change something are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStoreFailure {
+    /// They are served, and counted as dropped entries.
+    Serve,
+    /// They are refused with 503.
+    Refuse,
+}
+
+/// `[host]`: the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostConfig {
+    /// The root of the node's file tree, for an agent in a container: an absolute path. Default `/`.
+    pub root: PathBuf,
+}
+
+/// `[log]`: diagnostics for the journal, never audit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// The least severe message that is written; the variable `RUST_LOG` wins. Default `info`.
+    pub level: LogLevel,
+}
+
+/// Severities of the log, the most severe one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are those of the `log` crate")]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Config {
+    /// The file with the signing key, and whether the agent makes it where it is missing.
+    pub fn key_file(&self) -> (PathBuf, KeyOrigin) {
+        match &self.auth.key_file {
+            Some(path) => (path.clone(), KeyOrigin::Operator),
+            None => (self.state_dir.join("token.key"), KeyOrigin::Agent),
+        }
+    }
+}
+
+/// Who makes the signing key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrigin {
+    /// The operator: a missing file is an error.
+    Operator,
+    /// The agent, at its first start.
+    Agent,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: "/var/lib/nodeaudit".into(),
+            server: ServerConfig::default(),
+            auth: AuthConfig::default(),
+            audit: AuditConfig::default(),
+            host: HostConfig { root: "/".into() },
+            log: LogConfig { level: LogLevel::Info },
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            base_path: String::new(),
+            workers: 0,
+            max_body_bytes: 65_536,
+            max_connections: 512,
+            shutdown_timeout_s: 5,
+            client_timeout_ms: 5_000,
+            keep_alive_s: 60,
+        }
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self { key_file: None, anonymous_permissions: Vec::new(), leeway_s: 5, roles: BTreeMap::new() }
+    }
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        let class = |durability, guarantee| ClassConfig { durability, window_ms: 2_000, guarantee };
+        Self {
+            max_entries: 100_000,
+            max_bytes: 64 << 20,
+            on_store_failure: OnStoreFailure::Serve,
+            change: class(Durability::Strict, 40),
+            read: class(Durability::Relaxed, 30),
+            denied: class(Durability::Relaxed, 20),
+        }
+    }
+}
+
+/// TOML has no null; so that every key can be shown with its default, an empty path stands for none.
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+fn empty_for_none<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_deref().unwrap_or("".as_ref()).serialize(serializer)
+}
+
+fn none_for_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
+}
