@@ -23,6 +23,8 @@ pub struct PathParameter {
     pub name: &'static str,
     /// One line for `/openapi.json`.
     pub description: &'static str,
+    /// The shape of a well-formed value; one that names nothing is answered with 404.
+    pub schema: SchemaOf,
 }
 
 /// What a successful call answers with.
@@ -40,6 +42,11 @@ impl Success {
     /// 200 with a JSON body of the shape that `schema` gives.
     pub const fn json(description: &'static str, content: &'static [(&'static str, SchemaOf); 1]) -> Self {
         Self { status: 200, description, content }
+    }
+
+    /// 202, for what goes on after the answer, with a JSON body of the shape that `schema` gives.
+    pub const fn accepted(description: &'static str, content: &'static [(&'static str, SchemaOf); 1]) -> Self {
+        Self { status: 202, description, content }
     }
 }
 

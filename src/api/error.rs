@@ -129,7 +129,7 @@ impl From<HostError> for ApiError {
             HostError::Invalid { .. } => Self::BadRequest(error.to_string()),
             HostError::Unknown { .. } => Self::NotFound(error.to_string()),
             HostError::ChangesDisabled | HostError::Unavailable { .. } => Self::Unavailable(error.to_string()),
-            HostError::Read { .. } => Self::Internal(error.to_string()),
+            HostError::Read { .. } | HostError::Write { .. } => Self::Internal(error.to_string()),
         }
     }
 }

@@ -1,18 +1,86 @@
-//! The node's clocks.
+//! The node's clocks: what time it is, how long the node runs, and whether the time can be believed.
+//!
+//! Free functions, because the audit writer stamps its entries with them too. Nothing here touches storage.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-/// Wall clock, milliseconds since 1970 (UTC).
+use super::file::read_word;
+use super::{HostError, Paths};
+
+/// Wall clock: milliseconds since 1970-01-01T00:00:00Z, negative before. It may jump in either direction.
 pub fn wall_clock_ms() -> i64 {
-    clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |t| t.tv_sec() * 1_000 + t.tv_nsec() / 1_000_000)
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => millis(since),
+        Err(before) => -millis(before.duration()),
+    }
 }
 
-/// Microseconds since the boot, suspend included.
+/// Microseconds since boot, time asleep included (`CLOCK_BOOTTIME`, `clock_gettime(2)`). Never goes back within a boot.
 pub fn monotonic_us() -> i64 {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |t| t.tv_sec() * 1_000_000 + t.tv_nsec() / 1_000)
+    let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("CLOCK_BOOTTIME is in every Linux since 2.6.39");
+    i64::try_from(Duration::from(since_boot).as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Whether the kernel's clock is synchronised.
+/// Whether the kernel holds the wall clock for synchronised: `STA_UNSYNC` of `adjtimex(2)` is clear.
+///
+/// False where the kernel does not say, such as under `ProtectClock=yes`, whose filter forbids even this read.
+#[expect(unsafe_code, reason = "nix does not wrap adjtimex(2)")]
 pub fn is_synchronised() -> bool {
-    false
+    // SAFETY: `timex` is a C struct of integers only, for which all bits zero is a value. With `modes` zero adjtimex(2)
+    // changes nothing; it writes only to the struct behind the pointer, which is ours, live, and of the C library's size.
+    let (state, timex) = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        (libc::adjtimex(&raw mut timex), timex)
+    };
+    state != -1 && timex.status & libc::STA_UNSYNC == 0
+}
+
+/// The UUID that the kernel made for this boot (`random(4)`).
+pub fn boot_id(paths: &Paths) -> Result<String, HostError> {
+    read_word(&paths.proc("sys/kernel/random/boot_id"))
+}
+
+/// A time as served: RFC 3339 in UTC, with milliseconds where there are any. None outside the years -9999 to 9999.
+pub fn rfc3339(unix_ms: i64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok()?.format(&Rfc3339).ok()
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fixture::Tree;
+
+    #[test]
+    fn times_are_served_in_utc_with_their_milliseconds() {
+        assert_eq!(rfc3339(0).as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(rfc3339(1_752_000_000_123).as_deref(), Some("2025-07-08T18:40:00.123Z"));
+        assert_eq!(rfc3339(-1).as_deref(), Some("1969-12-31T23:59:59.999Z"));
+        assert_eq!(rfc3339(i64::MAX), None);
+    }
+
+    #[test]
+    fn the_monotonic_clock_never_goes_back() {
+        let before = monotonic_us();
+        assert!(before > 0 && monotonic_us() >= before);
+    }
+
+    #[test]
+    fn the_kernel_answers_whether_the_clock_is_synchronised() {
+        assert_eq!(is_synchronised(), is_synchronised());
+    }
+
+    #[test]
+    fn the_boot_id_is_read_without_its_line_end() {
+        let tree = Tree::new().with("proc/sys/kernel/random/boot_id", "4f7c0f2e-9b1d-4c3c-8e7a-2a8f8f0d6a11\n");
+        let read = boot_id(&tree.paths()).unwrap();
+        assert_eq!(read, "4f7c0f2e-9b1d-4c3c-8e7a-2a8f8f0d6a11");
+    }
 }

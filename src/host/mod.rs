@@ -3,13 +3,53 @@
 //! One file a facility, each with its readings as plain types and the methods of [`Host`] that fill them. Knows neither
 //! HTTP nor audit. `paths` alone joins `/proc`, `/sys` and `/etc`; `command` alone starts a process.
 
+mod bus;
+mod change;
 pub mod clock;
+mod command;
+mod disk;
+mod dns;
+mod file;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod hostname;
+mod load;
+mod log;
+mod memory;
+mod network;
+mod os;
 mod paths;
+mod power;
+mod service;
+mod status;
+mod time;
+mod timezone;
+mod uptime;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use tokio::sync::Mutex;
+
+pub use self::log::{Lines, Log, LogEntry, LogQuery, UnitName};
+pub use self::time::Time;
+pub use disk::{Disk, Disks};
+pub use dns::Dns;
+pub use hostname::{Hostname, HostnameReading};
+pub use load::Load;
+pub use memory::Memory;
+pub use network::{InterfaceName, NetworkInterface, NetworkInterfaces};
+pub use os::Os;
 pub use paths::Paths;
+pub use power::{PowerAccepted, PowerAction};
+pub use service::{Service, ServiceAccepted, ServiceAction, ServiceName, ServiceSummary, Services};
+pub use status::Status;
+pub use timezone::{Timezone, TimezoneName};
+pub use uptime::Uptime;
+
+use command::Commands;
+use disk::Probes;
 
 /// Whether calls may change the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +65,15 @@ pub enum Changes {
 pub struct Host {
     paths: Paths,
     changes: Changes,
+    commands: Commands,
+    probes: Probes,
+    changing: Arc<Mutex<()>>,
 }
 
 impl Host {
     /// The node whose file tree is at `paths`.
-    pub const fn new(paths: Paths, changes: Changes) -> Self {
-        Self { paths, changes }
+    pub fn new(paths: Paths, changes: Changes) -> Self {
+        Self { paths, changes, commands: Commands::new(), probes: Probes::default(), changing: Arc::default() }
     }
 }
 
@@ -67,6 +110,15 @@ pub enum HostError {
     /// A file of the node can't be read or does not have the form that its manual gives.
     #[error("can't read {}", path.display())]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the node can't be replaced.
+    #[error("can't replace {}", path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// What went wrong.

@@ -22,6 +22,11 @@ impl Paths {
         self.root == Path::new("/")
     }
 
+    /// A file that the node names by its absolute path, such as a mount point.
+    pub fn absolute(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
     /// A file below `/proc`.
     pub fn proc(&self, name: &str) -> PathBuf {
         self.root.join("proc").join(name)

@@ -1,0 +1,32 @@
+//! `/node/log`: the end of the journal.
+
+use actix_web::web;
+
+use crate::api::endpoint::{Endpoint, Success, schema_of};
+use crate::api::{ApiError, AppState};
+use crate::auth::Permission;
+use crate::host::{Log, LogQuery};
+use crate::operation::{Method, Operation};
+
+/// The endpoints of `/node/log`.
+pub(super) const ENDPOINTS: [Endpoint; 1] = [GET];
+
+const GET: Endpoint = Endpoint {
+    operation: Operation {
+        id: "GetNodeLog",
+        method: Method::Get,
+        path: "/node/log",
+        permission: Permission::LogRead,
+        summary: "The newest entries of the journal.",
+    },
+    path_parameters: &[],
+    query: Some(schema_of::<LogQuery>),
+    body: None,
+    success: Success::json("Entries, newest first.", &[("application/json", schema_of::<Log>)]),
+    errors: &[],
+    handler: || web::get().to(get),
+};
+
+async fn get(state: web::Data<AppState>, query: web::Query<LogQuery>) -> Result<web::Json<Log>, ApiError> {
+    Ok(web::Json(state.host.log(query.into_inner()).await?))
+}
