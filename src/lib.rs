@@ -5,6 +5,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod host;
+mod listener;
 pub mod operation;
 pub mod report;
 pub mod server;

@@ -1,31 +1,181 @@
-//! The running agent.
+//! The running agent: everything is built here and put together.
+//!
+//! Start: key and self-test, ring (open intents become entries), writer, listener, workers. Stop: no new calls, open ones get
+//! their time, then the writer stores what is queued.
 
-use crate::config::Config;
-use crate::host::Changes;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// How the agent runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// As the node's own service.
-    Production,
-    /// For trying out: `--dev`.
-    Dev {
-        /// Whether calls may change the node: `--apply-changes`.
-        changes: Changes,
-    },
-}
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use uuid::Uuid;
+
+use crate::api::{self, AppState};
+use crate::audit::ring::{Ring, RingError, RingOptions};
+use crate::audit::{Auditing, Durabilities, Durability, Reader, Writer, WriterThread, audit};
+use crate::auth::{Authenticator, KeyError, Roles, SigningKey, TokenError, TokenVerifier, authenticate, self_test};
+use crate::config::{ClassConfig, Config, KeyOrigin};
+use crate::host::{Changes, Host, HostError, Paths, clock};
+use crate::listener;
+use crate::operation::Operations;
 
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// There is no server yet.
-    #[error("the server is not built yet")]
-    NotBuilt,
+    /// The signing key can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A token that the agent made for itself is not accepted by it.
+    #[error("the agent can't verify its own tokens")]
+    SelfTest(#[source] TokenError),
+    /// The boot has no ID.
+    #[error("can't tell one boot from another")]
+    BootId(#[source] HostError),
+    /// The ring can't be opened.
+    #[error("can't open the audit ring")]
+    Ring(#[from] RingError),
+    /// The address can't be listened on.
+    #[error("can't listen on {address}")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The server ended by itself.
+    #[error("the server failed")]
+    Serve(#[source] io::Error),
 }
 
-/// Serves until the process is told to stop.
-#[expect(clippy::needless_pass_by_value, reason = "the server keeps its configuration")]
-pub fn run(config: Config, mode: Mode) -> Result<(), ServerError> {
-    log::info!("{mode:?}, listening on {}", config.server.listen);
-    Err(ServerError::NotBuilt)
+/// An agent that is ready to serve.
+pub struct Server {
+    config: Config,
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    parts: Parts,
+    writer_thread: WriterThread,
+}
+
+/// What every worker shares.
+#[derive(Clone)]
+struct Parts {
+    authenticator: web::Data<Authenticator>,
+    auditing: web::Data<Auditing>,
+    state: web::Data<AppState>,
+}
+
+/// The key that tokens are signed with: made at the first start unless the operator named a file.
+pub fn signing_key(config: &Config) -> Result<SigningKey, KeyError> {
+    match config.key_file() {
+        (path, KeyOrigin::Agent) => SigningKey::load_or_create(&path),
+        (path, KeyOrigin::Operator) => SigningKey::load(&path),
+    }
+}
+
+impl Server {
+    /// Opens the ring and binds the address. When this returns, the agent can record.
+    pub fn start(config: Config, changes: Changes) -> Result<Self, ServerError> {
+        let key = signing_key(&config)?;
+        self_test(&key).map_err(ServerError::SelfTest)?;
+        let verifier = TokenVerifier::new(&key, Roles::new(&config.auth.roles), config.auth.leeway_s);
+        let anonymous = config.auth.anonymous_permissions.iter().copied().collect();
+
+        let paths = Paths::new(&config.host.root);
+        let ring_options = ring_options(&config)?;
+        let ring = Ring::open(ring_options.clone())?;
+        let reader = Arc::new(Reader::new(&ring_options.state_dir, ring.gate()));
+        let (writer, writer_thread) = Writer::start(ring, durabilities(&config))?;
+
+        let failed = |source| ServerError::Listen { address: config.server.listen, source };
+        let listener = listener::bind(config.server.listen).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+
+        let endpoints = api::endpoints();
+        let base_path = &config.server.base_path;
+        let auditing = Auditing {
+            writer: writer.clone(),
+            operations: Operations::new(base_path, endpoints.iter().map(|endpoint| endpoint.operation)),
+            on_store_failure: config.audit.on_store_failure,
+            answer: api::answer,
+        };
+        let state = AppState {
+            host: Host::new(paths, changes),
+            reader,
+            writer,
+            ring: ring_options,
+            openapi: api::document(&endpoints, base_path).to_string(),
+        };
+        let parts = Parts {
+            authenticator: web::Data::new(Authenticator::new(verifier, anonymous)),
+            auditing: web::Data::new(auditing),
+            state: web::Data::new(state),
+        };
+        Ok(Self { config, listener, address, parts, writer_thread })
+    }
+
+    /// The address that it listens on.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the process is told to stop by SIGTERM or SIGINT.
+    pub fn run(self) -> Result<(), ServerError> {
+        let Self { config, listener, parts, writer_thread, .. } = self;
+        let served = actix_web::rt::System::new().block_on(serve(&config, listener, parts));
+        writer_thread.stop();
+        served.map_err(ServerError::Serve)
+    }
+}
+
+async fn serve(config: &Config, listener: std::net::TcpListener, parts: Parts) -> io::Result<()> {
+    let limits = &config.server;
+    let (base_path, max_body_bytes) = (limits.base_path.clone(), limits.max_body_bytes);
+    let app = move || {
+        let Parts { authenticator, auditing, state } = parts.clone();
+        App::new()
+            .app_data(authenticator)
+            .app_data(auditing)
+            .app_data(state)
+            .configure(|app| api::mount(app, &base_path, max_body_bytes))
+            // The last one wrapped runs first.
+            .wrap(from_fn(audit))
+            .wrap(from_fn(authenticate))
+    };
+    let workers = match limits.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    HttpServer::new(app)
+        .workers(workers)
+        .max_connections(limits.max_connections.div_ceil(workers))
+        .client_request_timeout(Duration::from_millis(limits.client_timeout_ms))
+        .keep_alive(Duration::from_secs(limits.keep_alive_s))
+        .shutdown_timeout(limits.shutdown_timeout_s)
+        .listen(listener)?
+        .run()
+        .await
+}
+
+fn ring_options(config: &Config) -> Result<RingOptions, ServerError> {
+    let paths = Paths::new(&config.host.root);
+    let boot_id = clock::boot_id(&paths).map_err(ServerError::BootId)?;
+    let audit = &config.audit;
+    Ok(RingOptions {
+        state_dir: config.state_dir.clone(),
+        max_entries: audit.max_entries,
+        max_bytes: audit.max_bytes,
+        guarantee_percent: [&audit.change, &audit.read, &audit.denied].map(|class| class.guarantee.into()),
+        boot_id: Uuid::try_parse(&boot_id).unwrap_or_default(),
+        started_ms: clock::wall_clock_ms(),
+    })
+}
+
+fn durabilities(config: &Config) -> Durabilities {
+    let audit = &config.audit;
+    let of =
+        |class: &ClassConfig| -> (Durability, Duration) { (class.durability, Duration::from_millis(class.window_ms)) };
+    Durabilities([of(&audit.change), of(&audit.read), of(&audit.denied)])
 }

@@ -6,13 +6,17 @@
 use std::fmt;
 
 use actix_web::body::BoxBody;
+use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::audit::{CallFailure, ReadError, StoreError};
+use crate::auth::Refusal;
 use crate::host::HostError;
+use crate::report;
 
 /// The body of every error.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -121,6 +125,97 @@ impl ResponseError for ApiError {
         }
         response.json(ErrorBody { error: self.to_string(), details: self.details(), code: self.status_code().as_u16() })
     }
+}
+
+/// What an operation answers with that status, for the API description.
+pub(super) fn describe(status: u16) -> &'static str {
+    match status {
+        400 => "Invalid request parameters.",
+        401 => "Unauthorized - API key required.",
+        403 => "Forbidden - Insufficient permissions.",
+        404 => "There is no such thing.",
+        413 => "The body is too large.",
+        415 => "The body is not JSON by its content type.",
+        503 => "Not now, or not on this node: the details say why.",
+        _ => "Internal server error.",
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unauthenticated(reason) => Self::Unauthorized(format!("{reason}.")),
+            Refusal::Lacks(permission) => {
+                Self::Forbidden(format!("The permission {} is required.", permission.as_str()))
+            }
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::TimedOut | StoreError::Failing(_) | StoreError::Closed => {
+                Self::Unavailable(format!("Calls can't be recorded now: {error}."))
+            }
+        }
+    }
+}
+
+impl From<CallFailure> for ApiError {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Panicked => Self::Internal("The handler failed; the log says where.".to_owned()),
+            CallFailure::NotStored(error) => {
+                Self::Unavailable(format!("The call was carried out, but its entry is not on stable storage: {error}."))
+            }
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        log::error!("{}", report::chain(&error));
+        Self::Internal("The audit ring can't be read; the log says why.".to_owned())
+    }
+}
+
+impl From<JsonPayloadError> for ApiError {
+    fn from(error: JsonPayloadError) -> Self {
+        match &error {
+            JsonPayloadError::Overflow { limit } | JsonPayloadError::OverflowKnownLength { limit, .. } => {
+                Self::PayloadTooLarge(format!("The body is larger than {limit} bytes."))
+            }
+            JsonPayloadError::ContentType => {
+                Self::UnsupportedMediaType("The content type must be application/json.".to_owned())
+            }
+            JsonPayloadError::Deserialize(reason) => {
+                Self::BadRequest(format!("The body is not as described: {reason}."))
+            }
+            _ => Self::BadRequest(format!("The body can't be read: {error}.")),
+        }
+    }
+}
+
+impl From<QueryPayloadError> for ApiError {
+    fn from(error: QueryPayloadError) -> Self {
+        Self::BadRequest(format!("The query is not as described: {}.", cause(&error)))
+    }
+}
+
+impl From<PathError> for ApiError {
+    fn from(error: PathError) -> Self {
+        Self::BadRequest(format!("The path is not as described: {}.", cause(&error)))
+    }
+}
+
+/// The innermost cause: what actix puts around it only says that something can't be deserialised.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 impl From<HostError> for ApiError {

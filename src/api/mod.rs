@@ -3,10 +3,19 @@
 //! Handlers extract, call one function and return a typed value. No SQL, no permission check, no response building here;
 //! status codes live in `error`.
 
+mod audit;
 pub mod endpoint;
 mod error;
-pub mod node;
+mod export;
+mod health;
+mod json;
+mod node;
+mod openapi;
+mod routes;
 mod state;
+mod version;
 
 pub use error::{ApiError, ErrorBody};
+pub use openapi::document;
+pub use routes::{answer, endpoints, mount};
 pub use state::AppState;

@@ -54,7 +54,8 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         described["description"] = json!(format!("Needs the permission `{}`.", operation.permission.as_str()));
     }
     if let Some(body) = endpoint.body {
-        described["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body(generator) } } });
+        described["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": body(generator) } } });
     }
     described
 }

@@ -15,6 +15,7 @@ use actix_web::http::header::{HeaderName, HeaderValue, USER_AGENT};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
 use futures_util::FutureExt as _;
+use serde::{Deserialize, Serialize};
 
 use super::class::Class;
 use super::entry::{Arrival, Call, Entry, EntryId, Outcome};
@@ -48,9 +49,10 @@ pub enum CallFailure {
     NotStored(StoreError),
 }
 
-/// What happens to calls that change nothing while the store fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFailing {
+/// What happens to calls that change nothing while the store fails. Those that change something are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStoreFailure {
     /// They are served; those that can't be kept in memory until the store works again are counted as dropped.
     Serve,
     /// They are refused.
@@ -64,7 +66,7 @@ pub struct Auditing {
     /// What calls can name.
     pub operations: Operations,
     /// What happens to reads while the store fails.
-    pub when_failing: WhenFailing,
+    pub on_store_failure: OnStoreFailure,
     /// How a failure is answered; the API's own, so that status codes stay there.
     pub answer: fn(CallFailure) -> HttpResponse,
 }
@@ -144,7 +146,7 @@ impl Auditing {
     fn may_go_unrecorded(&self, open: &OpenCall) -> bool {
         let operation = open.call.as_ref().and_then(|call| call.operation);
         let public = operation.is_some_and(|operation| operation.permission == crate::auth::Permission::Public);
-        open.class != Class::Change && (public || self.when_failing == WhenFailing::Serve)
+        open.class != Class::Change && (public || self.on_store_failure == OnStoreFailure::Serve)
     }
 
     fn call(&self, request: &ServiceRequest) -> Call {

@@ -120,7 +120,8 @@ impl AuditStatus {
 impl ClassStatus {
     fn of(facts: ClassFacts, options: &RingOptions, writer: &Writer, unsaved_dropped: u64) -> Self {
         let (durability, window) = writer.durability(facts.class);
-        let age_ms = |(_, since_ms): (Seq, i64)| u64::try_from(clock::wall_clock_ms().saturating_sub(since_ms)).unwrap_or(0);
+        let age_ms =
+            |(_, since_ms): (Seq, i64)| u64::try_from(clock::wall_clock_ms().saturating_sub(since_ms)).unwrap_or(0);
         Self {
             class: facts.class,
             durability,

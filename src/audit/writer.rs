@@ -156,6 +156,11 @@ impl Writer {
         }
     }
 
+    /// How many records are handed in but not on stable storage yet.
+    pub fn pending(&self) -> u64 {
+        self.queue.pending()
+    }
+
     /// Whether the last attempt to store succeeded.
     pub fn health(&self) -> Result<(), StoreError> {
         self.queue.health()

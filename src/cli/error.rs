@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use std::io;
 
 use super::exit::Exit;
+use crate::audit::ring::RingError;
 use crate::auth::{KeyError, TokenError};
 use crate::config::ConfigError;
+use crate::report;
 use crate::server::ServerError;
 
 /// Why a command failed.
@@ -25,12 +27,12 @@ impl CliError {
     }
 
     fn of(exit: Exit, error: &dyn Error) -> Self {
-        Self::new(exit, chain(error))
+        Self::new(exit, report::chain(error))
     }
 
     /// A failure to read or write what `act` names.
     pub(super) fn io(act: &str, error: &io::Error) -> Self {
-        Self::new(Exit::IoErr, format!("{act}: {}", chain(error)))
+        Self::new(Exit::IoErr, format!("{act}: {}", report::chain(error)))
     }
 
     /// Says what could be done.
@@ -107,21 +109,17 @@ impl From<TokenError> for CliError {
 
 impl From<ServerError> for CliError {
     fn from(error: ServerError) -> Self {
-        match &error {
-            ServerError::NotBuilt => Self::of(Exit::Unavailable, &error),
-        }
+        let exit = match error {
+            ServerError::Key(error) => return error.into(),
+            ServerError::SelfTest(_) => Exit::Software,
+            ServerError::Listen { .. } => Exit::Unavailable,
+            ServerError::Ring(RingError::File { .. }) => Exit::CantCreat,
+            ServerError::Ring(RingError::Foreign { .. }) => Exit::Config,
+            ServerError::Ring(RingError::Sqlite { .. }) | ServerError::Serve(_) => Exit::IoErr,
+            ServerError::Ring(RingError::Thread { .. } | RingError::Random) | ServerError::BootId(_) => Exit::OsErr,
+        };
+        Self::of(exit, &error)
     }
-}
-
-/// An error and its causes, joined by colons.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        write!(text, ": {error}").expect("writing to a String can't fail");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

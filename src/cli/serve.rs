@@ -7,8 +7,14 @@ use clap::Args;
 use super::error::CliError;
 use super::logging;
 use super::options::ConfigOptions;
-use crate::host::Changes;
-use crate::server::{self, Mode};
+use super::output::print;
+use crate::auth::{Grant, TokenIssuer};
+use crate::config::Config;
+use crate::host::{Changes, clock};
+use crate::server::{Server, signing_key};
+
+/// Seconds that the token on the terminal is good for.
+const DEV_TOKEN_S: u32 = 3_600;
 
 /// Run the agent.
 #[derive(Debug, Args)]
@@ -27,14 +33,37 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.options.load(self.listen)?;
         logging::start(config.log.level);
-        Ok(server::run(config, self.mode())?)
-    }
-
-    fn mode(&self) -> Mode {
-        match (self.options.dev, self.apply_changes) {
-            (false, _) => Mode::Production,
-            (true, true) => Mode::Dev { changes: Changes::Apply },
-            (true, false) => Mode::Dev { changes: Changes::Refuse },
+        let changes = if self.options.dev && !self.apply_changes { Changes::Refuse } else { Changes::Apply };
+        let server = Server::start(config.clone(), changes)?;
+        let url = format!("http://{}{}", server.address(), config.server.base_path);
+        log::info!("listening on {url}, state in {}", config.state_dir.display());
+        if self.options.dev {
+            welcome(&config, changes, &url)?;
         }
+        Ok(server.run()?)
     }
+}
+
+/// Tells someone who tries the agent out what to type next.
+fn welcome(config: &Config, changes: Changes, url: &str) -> Result<(), CliError> {
+    let (subject, roles) = ("dev@localhost".to_owned(), vec!["admin".to_owned()]);
+    let grant = Grant { subject, roles, permissions: None, lifetime_s: DEV_TOKEN_S };
+    let now_s = clock::wall_clock_ms().div_euclid(1_000);
+    let token = TokenIssuer::new(&signing_key(config)?).issue(&grant, now_s)?;
+    let applied = match changes {
+        Changes::Apply => "calls change this node",
+        Changes::Refuse => "no call changes this node",
+    };
+    let minutes = DEV_TOKEN_S / 60;
+    let text = format!(
+        "nodeaudit {version} serves {url} ({applied}).\n\
+         Ring and key are in {state}. Stop it with Ctrl-C.\n\n\
+         Try it; the token is good for {minutes} minutes:\n\n  \
+         curl -s -H 'Authorization: Bearer {token}' {url}/node/hostname\n\n\
+         and read the entry of that call:\n\n  \
+         curl -s -H 'Authorization: Bearer {token}' '{url}/audit?limit=1'\n\n",
+        version = env!("CARGO_PKG_VERSION"),
+        state = config.state_dir.display(),
+    );
+    print(&text)
 }

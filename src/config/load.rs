@@ -253,7 +253,8 @@ fn reworded(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Durability, LogLevel, OnStoreFailure};
+    use crate::audit::{Durability, OnStoreFailure};
+    use crate::config::LogLevel;
 
     /// A folder with a configuration file, and others below `conf.d`.
     struct Files(tempfile::TempDir);

@@ -13,6 +13,5 @@ mod tree;
 pub use load::{ConfigError, ConfigFile, Preset, Sources};
 pub use setting::{Origin, Problem};
 pub use tree::{
-    AuditConfig, AuthConfig, ClassConfig, Config, Durability, HostConfig, KeyOrigin, LogConfig, LogLevel,
-    OnStoreFailure, ServerConfig,
+    AuditConfig, AuthConfig, ClassConfig, Config, HostConfig, KeyOrigin, LogConfig, LogLevel, ServerConfig,
 };

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::audit::{Durability, OnStoreFailure};
 use crate::auth::Permission;
 
 /// The whole configuration.
@@ -75,7 +76,7 @@ pub struct AuditConfig {
     pub max_entries: u64,
     /// Bytes of the ring's files, 1048576 (1 MiB) to 1099511627776 (1 TiB). Default 67108864 (64 MiB).
     pub max_bytes: u64,
-    /// Whether calls that change nothing are served while the ring can't be written. Default `serve`.
+    /// Whether calls that change nothing are served while the ring can't be written. Default `refuse`: no call goes unrecorded.
     pub on_store_failure: OnStoreFailure,
     /// `[audit.change]`: authorised calls that can change the node. Default strict, 40 percent.
     pub change: ClassConfig,
@@ -97,26 +98,6 @@ pub struct ClassConfig {
     ///
     /// The three together are at most 90: the rest is where classes grow beyond theirs and what batches are evicted from.
     pub guarantee: u8,
-}
-
-/// When the response of a call leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// Once its entry is on stable storage.
-    Strict,
-    /// At once; its entry is on stable storage within `window_ms`.
-    Relaxed,
-}
-
-/// What happens to calls that change nothing while the ring can't be written. Those that change something are refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnStoreFailure {
-    /// They are served, and counted as dropped entries.
-    Serve,
-    /// They are refused with 503.
-    Refuse,
 }
 
 /// `[host]`: the node.
@@ -207,7 +188,7 @@ impl Default for AuditConfig {
         Self {
             max_entries: 100_000,
             max_bytes: 64 << 20,
-            on_store_failure: OnStoreFailure::Serve,
+            on_store_failure: OnStoreFailure::Refuse,
             change: class(Durability::Strict, 40),
             read: class(Durability::Relaxed, 30),
             denied: class(Durability::Relaxed, 20),

@@ -24,7 +24,7 @@ const GET: Endpoint = Endpoint {
     body: None,
     success: Success::json("The mounted file systems.", &[("application/json", schema_of::<Disks>)]),
     errors: &[],
-    handler: || web::get().to(get),
+    handler: || web::to(get),
 };
 
 async fn get(state: web::Data<AppState>) -> Result<web::Json<Disks>, ApiError> {

@@ -27,7 +27,7 @@ const GET: Endpoint = Endpoint {
     body: None,
     success: Success::json("The host name.", &[("application/json", schema_of::<HostnameReading>)]),
     errors: &[],
-    handler: || web::get().to(get),
+    handler: || web::to(get),
 };
 
 const PUT: Endpoint = Endpoint {
@@ -43,7 +43,7 @@ const PUT: Endpoint = Endpoint {
     body: Some(schema_of::<HostnameChange>),
     success: Success::json("The new host name.", &[("application/json", schema_of::<HostnameReading>)]),
     errors: &[413, 415],
-    handler: || web::put().to(put),
+    handler: || web::to(put),
 };
 
 /// The host name that the node is to have.

@@ -24,7 +24,7 @@ const GET: Endpoint = Endpoint {
     body: None,
     success: Success::json("Entries, newest first.", &[("application/json", schema_of::<Log>)]),
     errors: &[],
-    handler: || web::get().to(get),
+    handler: || web::to(get),
 };
 
 async fn get(state: web::Data<AppState>, query: web::Query<LogQuery>) -> Result<web::Json<Log>, ApiError> {

@@ -24,7 +24,7 @@ const GET: Endpoint = Endpoint {
     body: None,
     success: Success::json("The memory and how much of it is in use.", &[("application/json", schema_of::<Memory>)]),
     errors: &[],
-    handler: || web::get().to(get),
+    handler: || web::to(get),
 };
 
 async fn get(state: web::Data<AppState>) -> Result<web::Json<Memory>, ApiError> {

@@ -24,7 +24,7 @@ const GET_INTERFACES: Endpoint = Endpoint {
     body: None,
     success: Success::json("The network interfaces.", &[("application/json", schema_of::<NetworkInterfaces>)]),
     errors: &[],
-    handler: || web::get().to(get_interfaces),
+    handler: || web::to(get_interfaces),
 };
 
 const GET_INTERFACE: Endpoint = Endpoint {
@@ -44,7 +44,7 @@ const GET_INTERFACE: Endpoint = Endpoint {
     body: None,
     success: Success::json("The network interface.", &[("application/json", schema_of::<NetworkInterface>)]),
     errors: &[404],
-    handler: || web::get().to(get_interface),
+    handler: || web::to(get_interface),
 };
 
 const GET_DNS: Endpoint = Endpoint {
@@ -60,7 +60,7 @@ const GET_DNS: Endpoint = Endpoint {
     body: None,
     success: Success::json("The name servers and the resolver's options.", &[("application/json", schema_of::<Dns>)]),
     errors: &[],
-    handler: || web::get().to(get_dns),
+    handler: || web::to(get_dns),
 };
 
 async fn get_interfaces(state: web::Data<AppState>) -> Result<web::Json<NetworkInterfaces>, ApiError> {

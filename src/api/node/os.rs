@@ -24,7 +24,7 @@ const GET: Endpoint = Endpoint {
     body: None,
     success: Success::json("The operating system and its kernel.", &[("application/json", schema_of::<Os>)]),
     errors: &[],
-    handler: || web::get().to(get),
+    handler: || web::to(get),
 };
 
 async fn get(state: web::Data<AppState>) -> Result<web::Json<Os>, ApiError> {

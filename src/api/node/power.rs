@@ -11,8 +11,8 @@ use crate::operation::{Method, Operation};
 
 /// The endpoints of `/node/power`.
 pub(super) const ENDPOINTS: [Endpoint; 2] = [
-    post("PostNodePowerReboot", "/node/power/reboot", "Reboots the node.", || web::post().to(reboot)),
-    post("PostNodePowerShutdown", "/node/power/shutdown", "Powers the node off.", || web::post().to(shutdown)),
+    post("PostNodePowerReboot", "/node/power/reboot", "Reboots the node.", || web::to(reboot)),
+    post("PostNodePowerShutdown", "/node/power/shutdown", "Powers the node off.", || web::to(shutdown)),
 ];
 
 type Accepted = (web::Json<PowerAccepted>, StatusCode);

@@ -13,13 +13,13 @@ use crate::operation::{Method, Operation};
 pub(super) const ENDPOINTS: [Endpoint; 5] = [
     GET_ALL,
     GET,
-    post("PostNodeServiceStart", "/node/service/{name}/start", "Starts a service.", || web::post().to(start)),
-    post("PostNodeServiceStop", "/node/service/{name}/stop", "Stops a service.", || web::post().to(stop)),
+    post("PostNodeServiceStart", "/node/service/{name}/start", "Starts a service.", || web::to(start)),
+    post("PostNodeServiceStop", "/node/service/{name}/stop", "Stops a service.", || web::to(stop)),
     post(
         "PostNodeServiceRestart",
         "/node/service/{name}/restart",
         "Restarts a service, or starts it where it does not run.",
-        || web::post().to(restart),
+        || web::to(restart),
     ),
 ];
 
@@ -36,7 +36,7 @@ const GET_ALL: Endpoint = Endpoint {
     body: None,
     success: Success::json("The services.", &[("application/json", schema_of::<Services>)]),
     errors: &[],
-    handler: || web::get().to(get_all),
+    handler: || web::to(get_all),
 };
 
 const GET: Endpoint = Endpoint {
@@ -52,7 +52,7 @@ const GET: Endpoint = Endpoint {
     body: None,
     success: Success::json("The service.", &[("application/json", schema_of::<Service>)]),
     errors: &[404],
-    handler: || web::get().to(get),
+    handler: || web::to(get),
 };
 
 const NAME: PathParameter = PathParameter {

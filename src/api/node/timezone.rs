@@ -27,7 +27,7 @@ const GET: Endpoint = Endpoint {
     body: None,
     success: Success::json("The time zone.", &[("application/json", schema_of::<Timezone>)]),
     errors: &[],
-    handler: || web::get().to(get),
+    handler: || web::to(get),
 };
 
 const PUT: Endpoint = Endpoint {
@@ -43,7 +43,7 @@ const PUT: Endpoint = Endpoint {
     body: Some(schema_of::<TimezoneChange>),
     success: Success::json("The new time zone.", &[("application/json", schema_of::<Timezone>)]),
     errors: &[404, 413, 415],
-    handler: || web::put().to(put),
+    handler: || web::to(put),
 };
 
 /// The time zone that the node is to have.

@@ -129,6 +129,12 @@ impl Queue {
         self.lock().dropped[class.index()] += 1;
     }
 
+    /// Records queued and not on stable storage.
+    pub(super) fn pending(&self) -> u64 {
+        let state = self.lock();
+        state.queued - state.settled
+    }
+
     /// Calls that left no entry and are not counted in the ring yet.
     pub(super) fn dropped(&self) -> [u64; 3] {
         self.lock().dropped
