@@ -1,7 +1,7 @@
 //! One operation of the API: a method and a path with its ID and its permission.
 //!
 //! Plain data below everything that handles a request: `audit` names an entry's operation by it, `auth` decides by it,
-//! `api` builds routes and the `OpenAPI` document from it. It knows none of them, and no HTTP library.
+//! `api` builds routes and the OpenAPI document from it. It knows none of them, and no HTTP library.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,7 @@ impl Method {
 /// What can be called, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// `OpenAPI` operation ID, such as `GetNodeHostname`; unique.
+    /// OpenAPI operation ID, such as `GetNodeHostname`; unique.
     pub id: &'static str,
     /// The one method of this operation.
     pub method: Method,

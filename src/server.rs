@@ -85,7 +85,7 @@ impl Server {
 
         let paths = Paths::new(&config.host.root);
         let ring_options = ring_options(&config)?;
-        let ring = Ring::open(ring_options.clone())?;
+        let ring = Ring::open(&ring_options)?;
         let reader = Arc::new(Reader::new(&ring_options.state_dir, ring.gate()));
         let (writer, writer_thread) = Writer::start(ring, durabilities(&config))?;
 

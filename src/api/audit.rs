@@ -11,7 +11,7 @@ use super::endpoint::{Endpoint, PathParameter, Success, schema_of};
 use super::export::{Export, Format};
 use super::json::{Json, Pending};
 use super::{ApiError, AppState};
-use crate::audit::{AuditStatus, EntryId, ServedEntry};
+use crate::audit::{AuditStatus, EntryId, Reader, ServedEntry};
 use crate::auth::Permission;
 use crate::operation::{Method, Operation};
 
@@ -209,7 +209,7 @@ async fn export(
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = query.format.unwrap_or_else(|| Format::accepted(accept.unwrap_or_default()));
     let pending = visible(&state).await;
-    let (cursor, _) = state.read(|reader| reader.export()).await?;
+    let (cursor, _) = state.read(Reader::export).await?;
     Ok(Export { state: Arc::clone(&state), cursor, format, pending })
 }
 

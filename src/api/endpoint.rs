@@ -1,6 +1,6 @@
 //! The one definition of an endpoint: operation, shapes and handler.
 //!
-//! From an [`Endpoint`] come the route, the permission check, the entry's `operation_id` and the `OpenAPI` entry. Nothing
+//! From an [`Endpoint`] come the route, the permission check, the entry's `operation_id` and the OpenAPI entry. Nothing
 //! about an endpoint is written anywhere else.
 
 use actix_web::Route;

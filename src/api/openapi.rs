@@ -1,4 +1,4 @@
-//! The `OpenAPI` 3.1 document, made from the endpoints.
+//! The OpenAPI 3.1 document, made from the endpoints.
 
 use std::collections::BTreeMap;
 

@@ -17,7 +17,7 @@ pub struct AppState {
     pub writer: Writer,
     /// What the ring may hold.
     pub ring: RingOptions,
-    /// The `OpenAPI` document.
+    /// The OpenAPI document.
     pub openapi: String,
 }
 

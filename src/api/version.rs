@@ -25,7 +25,7 @@ const VERSION: Endpoint = Endpoint {
     path_parameters: &[],
     query: None,
     body: None,
-    success: Success::json("The version.", &[("application/json", schema_of::<Version>)]),
+    success: Success::json("The version.", &[("application/json", schema_of::<About>)]),
     errors: &[],
     handler: || web::to(version),
 };
@@ -48,7 +48,7 @@ const OPENAPI: Endpoint = Endpoint {
 
 /// What runs here.
 #[derive(Serialize, JsonSchema)]
-struct Version {
+struct About {
     /// `nodeaudit`.
     name: &'static str,
     /// Semantic version of the agent.
@@ -57,8 +57,8 @@ struct Version {
     architecture: &'static str,
 }
 
-async fn version() -> web::Json<Version> {
-    web::Json(Version {
+async fn version() -> web::Json<About> {
+    web::Json(About {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         architecture: std::env::consts::ARCH,

@@ -1,10 +1,10 @@
 //! How the bytes that the ring may use are divided among its files.
 
 /// The page size of the ring file. Smaller pages cost more when batched, larger ones far more when not.
-pub const PAGE_BYTES: u64 = 4096;
+pub(super) const PAGE_BYTES: u64 = 4096;
 
 /// The least that `audit.max_bytes` may be: below it the fixed parts would leave no room for entries.
-pub const RING_MIN_BYTES: u64 = 1024 * 1024;
+pub(super) const RING_MIN_BYTES: u64 = 1024 * 1024;
 
 /// What a frame of the WAL takes: a page and its header.
 const FRAME_BYTES: u64 = PAGE_BYTES + 24;
@@ -17,49 +17,49 @@ const FIXED_PAGES: u64 = 48;
 
 /// The division of `audit.max_bytes`: database, WAL and shared-memory file together stay below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub(super) struct Budget {
     max_bytes: u64,
 }
 
 impl Budget {
     /// The division of that many bytes.
-    pub const fn new(max_bytes: u64) -> Self {
+    pub(super) const fn new(max_bytes: u64) -> Self {
         Self { max_bytes: if max_bytes < RING_MIN_BYTES { RING_MIN_BYTES } else { max_bytes } }
     }
 
     /// The most that the WAL may take.
-    pub fn wal_bytes(self) -> u64 {
+    pub(super) fn wal_bytes(self) -> u64 {
         (self.max_bytes / 8).clamp(WAL_MIN_BYTES, WAL_MAX_BYTES)
     }
 
     /// The most frames that the WAL may hold.
-    pub fn wal_frames(self) -> u64 {
+    pub(super) fn wal_frames(self) -> u64 {
         self.wal_bytes() / FRAME_BYTES
     }
 
     /// The most pages that the database may have.
-    pub fn pages(self) -> u64 {
+    pub(super) fn pages(self) -> u64 {
         (self.max_bytes - self.wal_bytes() - SHM_BYTES) / PAGE_BYTES
     }
 
     /// The most that the charges of all entries may add up to. Inner pages of the tables take 1 in 100 at most.
-    pub fn charge_bytes(self) -> u64 {
+    pub(super) fn charge_bytes(self) -> u64 {
         (self.pages() - FIXED_PAGES) * PAGE_BYTES / 100 * 98
     }
 
     /// How much one transaction may store, so that it fits what is left of the WAL when a checkpoint has been put off.
-    pub fn batch_bytes(self) -> usize {
+    pub(super) fn batch_bytes(self) -> usize {
         usize::try_from(self.wal_bytes() / 8).unwrap_or(usize::MAX)
     }
 }
 
 /// What an entry of `row_bytes` takes in the ring file, its part of a page's unused end included.
-pub const fn charge_bytes(row_bytes: u64) -> u64 {
+pub(super) const fn charge_bytes(row_bytes: u64) -> u64 {
     PAGE_BYTES / (PAGE_USABLE_BYTES / row_bytes)
 }
 
 /// What a leaf page offers to rows. A row is never larger: `redact` caps every text.
-pub const PAGE_USABLE_BYTES: u64 = PAGE_BYTES - 8;
+pub(super) const PAGE_USABLE_BYTES: u64 = PAGE_BYTES - 8;
 
 #[cfg(test)]
 mod tests {

@@ -4,17 +4,16 @@
 //! is bounded and harmless already (see `redact`). [`ServedEntry`] is the entry as the API gives it, borrowed from a stored row.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::class::Class;
 use crate::auth::Actor;
+use crate::host::clock;
 use crate::operation::Operation;
 
 /// How a call ended.
@@ -91,7 +90,7 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct Seq(pub u64);
 
-/// The ID of an entry: a `UUIDv7` (RFC 9562) that carries the class and the `seq`, so that no index is needed to find it.
+/// The ID of an entry: a UUIDv7 (RFC 9562) that carries the class and the `seq`, so that no index is needed to find it.
 ///
 /// 48 bits time in milliseconds, 12 bits tag, 2 bits class, 48 bits seq, 12 bits tag. The tag is random for each run of the
 /// agent: a `seq` that was given but lost in a power cut and given again after it yields another ID.
@@ -130,7 +129,7 @@ impl EntryId {
 
     /// The seq of the entry.
     pub fn seq(self) -> Seq {
-        Seq((self.0.as_u128() >> 12) as u64 % Self::SEQ_END)
+        Seq(u64::try_from(self.0.as_u128() >> 12 & 0xffff_ffff_ffff).expect("it has 48 bits"))
     }
 
     /// The ID as text, without allocating.
@@ -166,7 +165,7 @@ pub struct ServedEntry<'a> {
     pub method: &'a str,
     /// Request URL path.
     pub path: &'a str,
-    /// `OpenAPI` operation ID; empty where method and path name no operation.
+    /// OpenAPI operation ID; empty where method and path name no operation.
     pub operation_id: &'a str,
     /// Client IP address: the socket's peer.
     pub source_ip: IpAddr,
@@ -208,25 +207,9 @@ pub struct ServedEntry<'a> {
     pub clock_synced: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
 fn rfc3339_of_ms<S: Serializer>(timestamp_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut buffer = [0_u8; 40];
-    serializer.serialize_str(rfc3339(*timestamp_ms, &mut buffer))
-}
-
-/// Milliseconds since 1970 as RFC 3339 in UTC, always with milliseconds. A clock outside the years 0 to 9999 is shown as the nearest of them.
-pub(super) fn rfc3339(timestamp_ms: i64, buffer: &mut [u8; 40]) -> &str {
-    const YEAR_0: i64 = -62_167_219_200_000;
-    const YEAR_9999_END: i64 = 253_402_300_799_999;
-    let nanos = i128::from(timestamp_ms.clamp(YEAR_0, YEAR_9999_END)) * 1_000_000;
-    let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).expect("the clamp keeps it within the years of time");
-    let (year, month, day) = at.to_calendar_date();
-    let (hour, minute, second, milli) = at.time().as_hms_milli();
-    let month = u8::from(month);
-    let mut rest = &mut buffer[..];
-    write!(rest, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
-        .expect("it is 24 bytes");
-    let written = 40 - rest.len();
-    std::str::from_utf8(&buffer[..written]).expect("RFC 3339 is ASCII")
+    serializer.serialize_str(clock::rfc3339_into(*timestamp_ms, &mut [0; 24]))
 }
 
 /// Roles are stored in one text, a line each; no role holds a line break.
@@ -254,15 +237,5 @@ mod tests {
             prop_assert_eq!(id.class(), Some(Class::ALL[class]));
             prop_assert_eq!(id.seq(), Seq(seq));
         }
-
-        #[test]
-        fn any_clock_gives_a_time(timestamp_ms in any::<i64>()) {
-            prop_assert!(rfc3339(timestamp_ms, &mut [0; 40]).ends_with('Z'));
-        }
-    }
-
-    #[test]
-    fn times_have_milliseconds_and_utc() {
-        assert_eq!(rfc3339(1_771_669_800_042, &mut [0; 40]), "2026-02-21T10:30:00.042Z");
     }
 }

@@ -13,7 +13,7 @@ mod middleware;
 mod paging;
 mod reader;
 pub mod redact;
-mod retention;
+pub mod retention;
 pub mod ring;
 mod stats;
 mod writer;

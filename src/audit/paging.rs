@@ -11,7 +11,7 @@
 /// t0: the answer lies in the windows `low..=high` of each class. t1: look at the middle of each window. t2: if there are
 /// `count` entries or more before the middles, the oldest of the middles is not among the newest `count`, nor is what follows it in its
 /// class; otherwise the newest of the middles is, and so is what stands before it. t3: one window has halved; again.
-pub fn newest<E>(
+pub(super) fn newest<E>(
     count: u64,
     lengths: [u64; 3],
     mut seq: impl FnMut(usize, u64) -> Result<u64, E>,
@@ -73,10 +73,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_depth_is_split_as_sorting_everything_would(
-            classes in prop::collection::vec(0_usize..3, 0..300), part in 0.0..=1.0,
+            classes in prop::collection::vec(0_usize..3, 0..300), part in 0_u64..=100,
         ) {
             let dealt = deal(&classes);
-            let count = (classes.len() as f64 * part) as u64;
+            let count = classes.len() as u64 * part / 100;
             let split = newest(count, [0, 1, 2].map(|c| dealt[c].len() as u64), |class, place| {
                 Ok::<_, Infallible>(dealt[class][usize::try_from(place).unwrap()])
             }).unwrap();

@@ -32,14 +32,14 @@ pub struct ReadError {
 
 /// The entries of one class that the ring holds: ordinals `first..=last`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub(super) struct Held {
     first: u64,
     last: u64,
 }
 
 impl Held {
     /// How many entries.
-    pub const fn entries(self) -> u64 {
+    pub(super) const fn entries(self) -> u64 {
         if self.last == 0 { 0 } else { self.last - self.first + 1 }
     }
 }
@@ -233,9 +233,9 @@ fn held(transaction: &Transaction<'_>) -> rusqlite::Result<[Held; 3]> {
         let sql = format!("SELECT (SELECT min(ordinal) FROM {table}), (SELECT max(ordinal) FROM {table})");
         let ends = transaction
             .prepare_cached(&sql)?
-            .query_row([], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)));
+            .query_row([], |row| Ok((row.get::<_, Option<u64>>(0)?, row.get::<_, Option<u64>>(1)?)));
         if let (Some(first), Some(last)) = ends.optional()?.unwrap_or_default() {
-            all[class.index()] = Held { first: first.unsigned_abs(), last: last.unsigned_abs() };
+            all[class.index()] = Held { first, last };
         }
     }
     Ok(all)

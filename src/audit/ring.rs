@@ -173,11 +173,11 @@ impl Ring {
     /// Opens the ring in the state folder, or makes one, and turns the intents that an earlier run left open into entries.
     ///
     /// A damaged file is set aside, and a new ring with a new epoch takes its place.
-    pub fn open(options: RingOptions) -> Result<Self, RingError> {
-        match Self::open_file(&options, 0) {
+    pub fn open(options: &RingOptions) -> Result<Self, RingError> {
+        match Self::open_file(options, 0) {
             Err(damage) if damage.is_damage() => {
-                let seq_base = file::set_aside(&options)?;
-                Self::open_file(&options, seq_base)
+                let seq_base = file::set_aside(options)?;
+                Self::open_file(options, seq_base)
             }
             opened => opened,
         }
@@ -245,8 +245,8 @@ impl Ring {
         let frames = self
             .connection
             .prepare_cached(&sql)
-            .and_then(|mut pragma| pragma.query_row([], |row| row.get::<_, i64>(1)));
-        Ok(u64::try_from(frames.during("move the WAL into the database")?).unwrap_or(0))
+            .and_then(|mut pragma| pragma.query_row([], |row| row.get::<_, u64>(1)));
+        frames.during("move the WAL into the database")
     }
 
     fn state(&mut self) -> Result<&mut State, RingError> {

@@ -100,7 +100,7 @@ impl AuditStatus {
         let sum = |counter: fn(&ClassStatus) -> u64| classes.iter().map(counter).sum();
         Ok(Self {
             epoch: facts.epoch,
-            created: super::entry::rfc3339(facts.created_ms, &mut [0; 40]).to_owned(),
+            created: clock::rfc3339(facts.created_ms),
             health: if failure.is_some() { StoreHealth::Failing } else { StoreHealth::Ok },
             failure,
             entries: sum(|class| class.entries),

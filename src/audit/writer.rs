@@ -22,7 +22,7 @@ use queue::Queue;
 const PLACES: usize = 4096;
 
 /// The longest that a call waits for a place or for its commit. A slow SD card stalls for half a second now and then.
-pub const STORE_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const STORE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The pause before a batch that could not be stored is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);

@@ -6,10 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::tree::{ClassConfig, Config};
+use crate::audit::retention::GUARANTEES_MAX_PERCENT;
 use crate::auth::Permission;
-
-/// Percent of the ring that guarantees can take together.
-const MAX_GUARANTEES: u64 = 90;
 
 /// A key and what its value must be.
 pub(super) type Complaint = (&'static str, String);
@@ -29,12 +27,12 @@ impl Config {
     pub(super) fn check_together(&self) -> Vec<(Vec<&'static str>, String)> {
         let classes = [&self.audit.change, &self.audit.read, &self.audit.denied];
         let sum: u64 = classes.into_iter().map(|class| u64::from(class.guarantee)).sum();
-        if sum <= MAX_GUARANTEES {
+        if sum <= GUARANTEES_MAX_PERCENT {
             return Vec::new();
         }
         let keys = vec!["audit.change.guarantee", "audit.read.guarantee", "audit.denied.guarantee"];
         let complaint = format!(
-            "the guarantees of the three classes are {sum} percent together, must be at most {MAX_GUARANTEES}: \
+            "the guarantees of the three classes are {sum} percent together, must be at most {GUARANTEES_MAX_PERCENT}: \
              the rest is where classes grow and what batches are evicted from"
         );
         vec![(keys, complaint)]
@@ -56,11 +54,11 @@ impl Config {
             ("audit.max_entries", audit.max_entries, 100..=100_000_000),
             ("audit.max_bytes", audit.max_bytes, 1 << 20..=1 << 40),
             ("audit.change.window_ms", window(&audit.change), 10..=60_000),
-            ("audit.change.guarantee", guarantee(&audit.change), 0..=MAX_GUARANTEES),
+            ("audit.change.guarantee", guarantee(&audit.change), 0..=GUARANTEES_MAX_PERCENT),
             ("audit.read.window_ms", window(&audit.read), 10..=60_000),
-            ("audit.read.guarantee", guarantee(&audit.read), 0..=MAX_GUARANTEES),
+            ("audit.read.guarantee", guarantee(&audit.read), 0..=GUARANTEES_MAX_PERCENT),
             ("audit.denied.window_ms", window(&audit.denied), 10..=60_000),
-            ("audit.denied.guarantee", guarantee(&audit.denied), 0..=MAX_GUARANTEES),
+            ("audit.denied.guarantee", guarantee(&audit.denied), 0..=GUARANTEES_MAX_PERCENT),
         ]
     }
 

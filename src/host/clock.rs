@@ -2,11 +2,11 @@
 //!
 //! Free functions, because the audit writer stamps its entries with them too. Nothing here touches storage.
 
+use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::file::read_word;
 use super::{HostError, Paths};
@@ -44,9 +44,27 @@ pub fn boot_id(paths: &Paths) -> Result<String, HostError> {
     read_word(&paths.proc("sys/kernel/random/boot_id"))
 }
 
-/// A time as served: RFC 3339 in UTC, with milliseconds where there are any. None outside the years -9999 to 9999.
-pub fn rfc3339(unix_ms: i64) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok()?.format(&Rfc3339).ok()
+/// A time as served: RFC 3339 in UTC, always with milliseconds. A time outside the years 0 to 9999 is shown as the nearest in
+/// them: a clock that has gone mad stops nothing.
+pub fn rfc3339(unix_ms: i64) -> String {
+    rfc3339_into(unix_ms, &mut [0; RFC3339_BYTES]).to_owned()
+}
+
+/// Bytes of a time as served.
+pub const RFC3339_BYTES: usize = 24;
+
+/// The same without allocating.
+pub fn rfc3339_into(unix_ms: i64, buffer: &mut [u8; RFC3339_BYTES]) -> &str {
+    const YEAR_0_MS: i64 = -62_167_219_200_000;
+    const YEAR_9999_END_MS: i64 = 253_402_300_799_999;
+    let nanos = i128::from(unix_ms.clamp(YEAR_0_MS, YEAR_9999_END_MS)) * 1_000_000;
+    let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).expect("the clamp keeps it within the years of time");
+    let ((year, month, day), (hour, minute, second, milli)) = (at.to_calendar_date(), at.time().as_hms_milli());
+    let month = u8::from(month);
+    let mut rest = &mut buffer[..];
+    write!(rest, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+        .expect("it is 24 bytes");
+    std::str::from_utf8(buffer).expect("RFC 3339 is ASCII")
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -60,10 +78,11 @@ mod tests {
 
     #[test]
     fn times_are_served_in_utc_with_their_milliseconds() {
-        assert_eq!(rfc3339(0).as_deref(), Some("1970-01-01T00:00:00Z"));
-        assert_eq!(rfc3339(1_752_000_000_123).as_deref(), Some("2025-07-08T18:40:00.123Z"));
-        assert_eq!(rfc3339(-1).as_deref(), Some("1969-12-31T23:59:59.999Z"));
-        assert_eq!(rfc3339(i64::MAX), None);
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(1_752_000_000_123), "2025-07-08T18:40:00.123Z");
+        assert_eq!(rfc3339(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(rfc3339(i64::MAX), "9999-12-31T23:59:59.999Z");
+        assert_eq!(rfc3339(i64::MIN), "0000-01-01T00:00:00.000Z");
     }
 
     #[test]

@@ -212,7 +212,7 @@ fn entry(line: &[u8]) -> Option<LogEntry> {
     let whole = text(&fields, "MESSAGE").unwrap_or_default();
     let message = cut(&whole);
     Some(LogEntry {
-        timestamp: clock::rfc3339(received_us / 1000)?,
+        timestamp: clock::rfc3339(received_us / 1000),
         priority: text(&fields, "PRIORITY").and_then(|priority| priority.parse().ok()),
         unit: text(&fields, "_SYSTEMD_UNIT"),
         identifier: text(&fields, "SYSLOG_IDENTIFIER").or_else(|| text(&fields, "_COMM")),

@@ -259,7 +259,7 @@ fn summary((name, description, load_state, active_state, sub_state, ..): ListedU
 
 /// systemd counts microseconds since 1970; 0 stands for never.
 fn since(microseconds: i64) -> Option<String> {
-    (microseconds != 0).then(|| clock::rfc3339(microseconds / 1000)).flatten()
+    (microseconds != 0).then(|| clock::rfc3339(microseconds / 1000))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ impl Host {
     pub fn uptime(&self) -> Result<Uptime, HostError> {
         let stat = self.paths.proc("stat");
         let boot_time = boot_seconds(&read_text(&stat)?)
-            .and_then(|seconds| clock::rfc3339(seconds.checked_mul(1000)?))
+            .and_then(|seconds| seconds.checked_mul(1000).map(clock::rfc3339))
             .ok_or_else(|| malformed(&stat, "no btime"))?;
         Ok(Uptime { uptime_seconds: self.uptime_seconds()?, boot_time, boot_id: clock::boot_id(&self.paths)? })
     }
@@ -56,7 +56,7 @@ mod tests {
             .with("proc/sys/kernel/random/boot_id", "4f7c0f2e-9b1d-4c3c-8e7a-2a8f8f0d6a11\n");
         let expected = Uptime {
             uptime_seconds: 93_784,
-            boot_time: "2025-07-08T18:40:00Z".to_owned(),
+            boot_time: "2025-07-08T18:40:00.000Z".to_owned(),
             boot_id: "4f7c0f2e-9b1d-4c3c-8e7a-2a8f8f0d6a11".to_owned(),
         };
         assert_eq!(tree.host().uptime().unwrap(), expected);

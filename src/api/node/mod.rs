@@ -18,7 +18,7 @@ mod uptime;
 use super::endpoint::Endpoint;
 
 /// Every endpoint of `/node`. A new family is one file and one line here.
-pub fn endpoints() -> Vec<Endpoint> {
+pub(super) fn endpoints() -> Vec<Endpoint> {
     let families: [&[Endpoint]; 13] = [
         &hostname::ENDPOINTS,
         &status::ENDPOINTS,

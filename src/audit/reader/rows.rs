@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -46,13 +47,17 @@ impl Names {
     }
 
     fn operation(&mut self, transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<&OperationNames> {
-        if !self.operations.contains_key(&number) {
-            let names = transaction
-                .prepare_cached("SELECT operation_id, permission FROM operation WHERE number = ?1")?
-                .query_row([number], |row| Ok((row.get::<_, String>(0)?.into(), row.get::<_, String>(1)?.into())))?;
-            self.operations.insert(number, names);
+        match self.operations.entry(number) {
+            Occupied(names) => Ok(names.into_mut()),
+            Vacant(unread) => {
+                let names = transaction
+                    .prepare_cached("SELECT operation_id, permission FROM operation WHERE number = ?1")?
+                    .query_row([number], |row| {
+                        Ok((row.get::<_, String>(0)?.into(), row.get::<_, String>(1)?.into()))
+                    })?;
+                Ok(unread.insert(names))
+            }
         }
-        Ok(&self.operations[&number])
     }
 }
 
@@ -63,7 +68,7 @@ pub(super) fn seq_at(transaction: &Transaction<'_>, class: Class, ordinal: u64) 
         Class::Read => "SELECT seq FROM read WHERE ordinal = ?1",
         Class::Denied => "SELECT seq FROM denied WHERE ordinal = ?1",
     };
-    transaction.prepare_cached(sql)?.query_row([ordinal as i64], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+    transaction.prepare_cached(sql)?.query_row([ordinal], |row| row.get(0))
 }
 
 /// The ordinal in `first..=last` of the entry with that seq.
@@ -95,7 +100,7 @@ pub(super) fn one(
     visit: &mut dyn FnMut(&ServedEntry<'_>),
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(&select(class, "WHERE ordinal = ?1"))?;
-    let mut rows = statement.query([ordinal as i64])?;
+    let mut rows = statement.query([ordinal])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     serve(transaction, names, class, row, visit)
 }
@@ -151,14 +156,13 @@ pub(super) fn class_facts(transaction: &Transaction<'_>, class: Class, held: Hel
     let (mut oldest, mut newest) = (None, None);
     if held.entries() > 0 {
         let sql = format!("SELECT timestamp_ms FROM {} WHERE ordinal = ?1", class.as_str());
-        let since = transaction.query_row(&sql, [held.first as i64], |row| row.get(0))?;
+        let since = transaction.query_row(&sql, [held.first], |row| row.get(0))?;
         oldest = Some((Seq(seq_at(transaction, class, held.first)?), since));
         newest = Some(Seq(seq_at(transaction, class, held.last)?));
     }
     let sql = "SELECT evicted, dropped, interrupted FROM loss WHERE class = ?1";
-    transaction.query_row(sql, params![class.index() as i64], |row| {
-        let counter = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
-        let (evicted, dropped, interrupted) = (counter(0)?, counter(1)?, counter(2)?);
+    transaction.query_row(sql, params![class.index()], |row| {
+        let (evicted, dropped, interrupted) = (row.get(0)?, row.get(1)?, row.get(2)?);
         Ok(ClassFacts { class, entries: held.entries(), oldest, newest, evicted, dropped, interrupted })
     })
 }
@@ -174,13 +178,13 @@ fn statements<'c>(transaction: &'c Transaction<'_>, clause: &str) -> rusqlite::R
 
 fn query<'s>(statements: &'s mut [CachedStatement<'_>; 3], ordinals: [u64; 3]) -> rusqlite::Result<[Rows<'s>; 3]> {
     let [change, read, denied] = statements;
-    Ok([change.query([ordinals[0] as i64])?, read.query([ordinals[1] as i64])?, denied.query([ordinals[2] as i64])?])
+    Ok([change.query([ordinals[0]])?, read.query([ordinals[1]])?, denied.query([ordinals[2]])?])
 }
 
 /// Steps to the next row and gives its seq.
 fn advance(source: &mut Rows<'_>) -> rusqlite::Result<Option<Seq>> {
     source.advance()?;
-    source.get().map(|row| row.get::<_, i64>(0).map(|seq| Seq(seq.unsigned_abs()))).transpose()
+    source.get().map(|row| row.get(0).map(Seq)).transpose()
 }
 
 fn advance_all(sources: &mut [Rows<'_>; 3]) -> rusqlite::Result<[Option<Seq>; 3]> {
@@ -203,16 +207,16 @@ fn serve(
     row: &Row<'_>,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
 ) -> rusqlite::Result<()> {
-    let seq = Seq(row.get::<_, i64>(0)?.unsigned_abs());
-    let outcome = Outcome::ALL.get(usize::from(row.get::<_, u8>(1)?)).copied().ok_or_else(|| damaged(1, "outcome"))?;
-    let duration_us = row.get::<_, i64>(3)?.unsigned_abs();
+    let seq = Seq(row.get(0)?);
+    let outcome = Outcome::ALL.get(row.get::<_, usize>(1)?).copied().ok_or_else(|| damaged(1, "outcome"))?;
+    let duration_us = row.get::<_, u64>(3)?;
     let run = names.run(transaction, row.get(4)?)?;
     let timestamp = row.get(5)?;
     let operation = match row.get(10)? {
         Some(number) => Some(names.operation(transaction, number)?),
         None => None,
     };
-    let auth_method = match usize::from(row.get::<_, u8>(14)?) {
+    let auth_method = match row.get::<_, usize>(14)? {
         0 => None,
         number => Some(AuthMethod::ALL.get(number - 1).ok_or_else(|| damaged(14, "auth_method"))?.as_str()),
     };

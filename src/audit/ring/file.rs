@@ -33,7 +33,7 @@ pub(super) fn open(options: &RingOptions, budget: Budget, seq_base: u64) -> Resu
     configure(&connection, budget).during("configure the ring file")?;
     match versions(&connection).during("read the ring's version")? {
         (0, 0) if is_empty(&connection).during("read the ring's tables")? => {
-            create_schema(&mut connection, options, seq_base)?
+            create_schema(&mut connection, options, seq_base)?;
         }
         (APPLICATION_ID, SCHEMA_VERSION) => {}
         (APPLICATION_ID, newer) => {
@@ -75,15 +75,15 @@ fn configure(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     // Another program that reads the file may hold its lock for a moment.
     connection.pragma_update(None, "busy_timeout", 1_000)?;
-    connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -2_048)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "journal_size_limit", budget.wal_bytes() as i64)?;
+    connection.pragma_update(None, "journal_size_limit", budget.wal_bytes())?;
     // Not stored in the file: has to be set on every open.
-    connection.pragma_update(None, "max_page_count", budget.pages() as i64)
+    connection.pragma_update(None, "max_page_count", budget.pages())
 }
 
 /// Application ID and schema version.
@@ -103,11 +103,11 @@ fn create_schema(connection: &mut Connection, options: &RingOptions, seq_base: u
         transaction.execute_batch(SCHEMA)?;
         transaction.execute(
             "INSERT INTO ring (id, epoch, created_ms, seq_base) VALUES (1, ?1, ?2, ?3)",
-            params![epoch.as_bytes(), options.started_ms, seq_base as i64],
+            params![epoch.as_bytes(), options.started_ms, seq_base],
         )?;
         for class in Class::ALL {
             let sql = "INSERT INTO loss (class, evicted, dropped, interrupted) VALUES (?1, 0, 0, 0)";
-            transaction.execute(sql, [class.index() as i64])?;
+            transaction.execute(sql, [class.index()])?;
         }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
@@ -120,7 +120,7 @@ fn create_schema(connection: &mut Connection, options: &RingOptions, seq_base: u
 
 /// Stores that a run begins, forgets runs that no entry names any more, and gives the run's number and its tag.
 pub(super) fn begin_run(connection: &mut Connection, options: &RingOptions) -> rusqlite::Result<(i64, u32)> {
-    let tag = random().map(|bytes: [u8; 4]| u32::from_le_bytes(bytes) & 0xff_ffff).unwrap_or(0);
+    let tag = random().map_or(0, |bytes: [u8; 4]| u32::from_le_bytes(bytes) & 0xff_ffff);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute(
         "INSERT INTO run (tag, boot_id, started_ms, version) VALUES (?1, ?2, ?3, ?4)",
@@ -153,7 +153,7 @@ pub(super) fn shrink(connection: &Connection, budget: Budget) -> rusqlite::Resul
         return Ok(());
     }
     connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
-    connection.pragma_update(None, "max_page_count", budget.pages() as i64)
+    connection.pragma_update(None, "max_page_count", budget.pages())
 }
 
 /// Reserves the ring's space on the disk, so that it goes on when something else has filled the disk.
@@ -202,9 +202,9 @@ fn last_readable_seq(database: &Path) -> u64 {
     };
     let newest = |class: Class| {
         let sql = format!("SELECT seq FROM {} ORDER BY ordinal DESC LIMIT 1", class.as_str());
-        connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap_or(0)
+        connection.query_row(&sql, [], |row| row.get::<_, u64>(0)).unwrap_or(0)
     };
-    Class::ALL.into_iter().map(newest).max().and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0)
+    Class::ALL.into_iter().map(newest).max().unwrap_or(0)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], RingError> {

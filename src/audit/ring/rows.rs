@@ -55,7 +55,7 @@ pub(super) fn row_bytes(call: &Call) -> u64 {
 
 /// Reads the accounts of the ring from the file.
 pub(super) fn load(connection: &Connection, limits: Limits) -> rusqlite::Result<State> {
-    let mut last_seq = connection.query_row("SELECT seq_base FROM ring", [], |row| row.get::<_, i64>(0))?;
+    let mut last_seq = connection.query_row("SELECT seq_base FROM ring", [], |row| row.get::<_, u64>(0))?;
     for class in Class::ALL {
         let sql = format!("SELECT coalesce((SELECT seq FROM {} ORDER BY ordinal DESC LIMIT 1), 0)", class.as_str());
         last_seq = last_seq.max(connection.query_row(&sql, [], |row| row.get(0))?);
@@ -65,33 +65,25 @@ pub(super) fn load(connection: &Connection, limits: Limits) -> rusqlite::Result<
         .prepare("SELECT operation_id, permission, number FROM operation")?
         .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(State {
-        last_seq: Seq(unsigned(last_seq)),
-        retention: Retention::new(limits, [change?, read?, denied?]),
-        operations,
-    })
+    Ok(State { last_seq: Seq(last_seq), retention: Retention::new(limits, [change?, read?, denied?]), operations })
 }
 
 fn load_extents(connection: &Connection, class: Class) -> rusqlite::Result<(Vec<Extent>, Extent)> {
     let closed = connection
         .prepare("SELECT first_ordinal, entries, charge_bytes FROM extent WHERE class = ?1 ORDER BY first_ordinal")?
-        .query_map([index(class)], |row| {
-            Ok(Extent {
-                first_ordinal: unsigned(row.get(0)?),
-                entries: unsigned(row.get(1)?),
-                charge_bytes: unsigned(row.get(2)?),
-            })
+        .query_map([class.index()], |row| {
+            Ok(Extent { first_ordinal: row.get(0)?, entries: row.get(1)?, charge_bytes: row.get(2)? })
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    let evicted =
-        connection.query_row("SELECT evicted FROM loss WHERE class = ?1", [index(class)], |row| row.get(0))?;
-    let first_ordinal = closed.last().map_or(unsigned(evicted) + 1, Extent::end_ordinal);
+    let evicted = connection
+        .query_row("SELECT evicted FROM loss WHERE class = ?1", [class.index()], |row| row.get::<_, u64>(0))?;
+    let first_ordinal = closed.last().map_or(evicted + 1, Extent::end_ordinal);
     let sql = format!(
         "SELECT count(*), coalesce(sum({PAGE_BYTES} / ({PAGE_USABLE_BYTES} / {ROW_BYTES_SQL})), 0) FROM {} WHERE ordinal >= ?1",
         class.as_str()
     );
-    let open = connection.query_row(&sql, [signed(first_ordinal)], |row| {
-        Ok(Extent { first_ordinal, entries: unsigned(row.get(0)?), charge_bytes: unsigned(row.get(1)?) })
+    let open = connection.query_row(&sql, [first_ordinal], |row| {
+        Ok(Extent { first_ordinal, entries: row.get(0)?, charge_bytes: row.get(1)? })
     })?;
     Ok((closed, open))
 }
@@ -100,7 +92,7 @@ fn load_extents(connection: &Connection, class: Class) -> rusqlite::Result<(Vec<
 pub(super) fn open_intents(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<(IntentNumber, u64)>> {
     let sql = format!("SELECT number, {ROW_BYTES_SQL} FROM intent ORDER BY number");
     let mut statement = transaction.prepare(&sql)?;
-    let rows = statement.query_map([], |row| Ok((IntentNumber(unsigned(row.get(0)?)), unsigned(row.get(1)?))))?;
+    let rows = statement.query_map([], |row| Ok((IntentNumber(row.get(0)?), row.get(1)?)))?;
     rows.collect()
 }
 
@@ -117,12 +109,12 @@ pub(super) fn insert_intent(
     );
     let mut statement = transaction.prepare_cached(&sql)?;
     bind_call(&mut statement, run, call, operation)?;
-    statement.raw_bind_parameter(16, signed(number.0))?;
+    statement.raw_bind_parameter(16, number.0)?;
     statement.raw_execute().map(drop)
 }
 
 pub(super) fn delete_intent(transaction: &Transaction<'_>, number: IntentNumber) -> rusqlite::Result<()> {
-    transaction.prepare_cached("DELETE FROM intent WHERE number = ?1")?.execute([signed(number.0)]).map(drop)
+    transaction.prepare_cached("DELETE FROM intent WHERE number = ?1")?.execute([number.0]).map(drop)
 }
 
 /// Turns an open intent into an entry of class `change` with outcome `interrupted`.
@@ -137,7 +129,7 @@ pub(super) fn insert_interrupted(
          SELECT ?2, ?3, ?4, 0, 0, {CALL_COLUMNS} FROM intent WHERE number = ?1"
     );
     let outcome = Outcome::Interrupted as i64;
-    transaction.execute(&sql, params![signed(number.0), signed(ordinal), signed(seq.0), outcome])?;
+    transaction.execute(&sql, params![number.0, ordinal, seq.0, outcome])?;
     delete_intent(transaction, number)
 }
 
@@ -156,11 +148,11 @@ pub(super) fn insert_entry(
     };
     let mut statement = transaction.prepare_cached(sql)?;
     bind_call(&mut statement, run, &entry.call, operation)?;
-    statement.raw_bind_parameter(16, signed(ordinal))?;
-    statement.raw_bind_parameter(17, signed(seq.0))?;
+    statement.raw_bind_parameter(16, ordinal)?;
+    statement.raw_bind_parameter(17, seq.0)?;
     statement.raw_bind_parameter(18, entry.outcome as i64)?;
     statement.raw_bind_parameter(19, entry.response_code)?;
-    statement.raw_bind_parameter(20, signed(entry.duration_us))?;
+    statement.raw_bind_parameter(20, entry.duration_us)?;
     statement.raw_execute().map(drop)
 }
 
@@ -192,16 +184,16 @@ fn bind_call(
 pub(super) fn insert_extent(transaction: &Transaction<'_>, class: Class, extent: Extent) -> rusqlite::Result<()> {
     let sql = "INSERT INTO extent (class, first_ordinal, entries, charge_bytes) VALUES (?1, ?2, ?3, ?4)";
     let Extent { first_ordinal, entries, charge_bytes } = extent;
-    let values = params![index(class), signed(first_ordinal), signed(entries), signed(charge_bytes)];
+    let values = params![class.index(), first_ordinal, entries, charge_bytes];
     transaction.prepare_cached(sql)?.execute(values).map(drop)
 }
 
 /// Deletes an extent and its entries.
 pub(super) fn delete_extent(transaction: &Transaction<'_>, class: Class, extent: Extent) -> rusqlite::Result<()> {
     let entries = format!("DELETE FROM {} WHERE ordinal < ?1", class.as_str());
-    transaction.prepare_cached(&entries)?.execute([signed(extent.end_ordinal())])?;
+    transaction.prepare_cached(&entries)?.execute([extent.end_ordinal()])?;
     let account = "DELETE FROM extent WHERE class = ?1 AND first_ordinal < ?2";
-    transaction.prepare_cached(account)?.execute(params![index(class), signed(extent.end_ordinal())]).map(drop)
+    transaction.prepare_cached(account)?.execute(params![class.index(), extent.end_ordinal()]).map(drop)
 }
 
 /// Adds to one of the counters of lost entries: `evicted`, `dropped` or `interrupted`.
@@ -212,7 +204,7 @@ pub(super) fn add_loss(
     calls: u64,
 ) -> rusqlite::Result<()> {
     let sql = format!("UPDATE loss SET {counter} = {counter} + ?2 WHERE class = ?1");
-    transaction.prepare_cached(&sql)?.execute(params![index(class), signed(calls)]).map(drop)
+    transaction.prepare_cached(&sql)?.execute(params![class.index(), calls]).map(drop)
 }
 
 /// An address in network order.
@@ -235,17 +227,4 @@ impl Octets {
             Self::V6(octets) => octets,
         }
     }
-}
-
-fn index(class: Class) -> i64 {
-    class.index() as i64
-}
-
-/// SQLite's integers are signed; no number here comes near their end.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

@@ -30,7 +30,7 @@ pub(super) struct Queue {
 pub(super) struct Batch {
     pub(super) records: Vec<Record>,
     /// Free again when the batch is settled.
-    places: Vec<OwnedSemaphorePermit>,
+    _places: Vec<OwnedSemaphorePermit>,
     /// How many of the records were queued; the others are counts of dropped calls.
     queued: u64,
 }
@@ -275,6 +275,6 @@ impl State {
         // A place may be freed one batch early or late; there are as many as entries in memory all the same.
         let entries = records.iter().filter(|record| matches!(record, Record::Entry(..))).count();
         let places = self.places.drain(..entries).collect();
-        Batch { records, places, queued: taken as u64 }
+        Batch { records, _places: places, queued: taken as u64 }
     }
 }
