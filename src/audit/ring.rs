@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::budget::Budget;
 use super::class::Class;
 use super::entry::{Call, Entry, Seq};
-use super::retention::{Extent, Limits, Retention};
+use super::retention::{Limits, Retention};
 
 pub use file::{FILE_NAME, SCHEMA_VERSION};
 pub(super) use rows::CALL_COLUMNS;
@@ -359,8 +359,11 @@ fn admit(transaction: &Transaction<'_>, state: &mut State, class: Class, charge_
 }
 
 fn evict(transaction: &Transaction<'_>, state: &mut State, class: Class) -> rusqlite::Result<()> {
-    let evicted: Extent = state.retention.evict(class);
+    let (evicted, left) = state.retention.evict(class);
     rows::delete_extent(transaction, class, evicted)?;
+    if let Some(left) = left {
+        rows::insert_extent(transaction, class, left)?;
+    }
     rows::add_loss(transaction, class, "evicted", evicted.entries)
 }
 
