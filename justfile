@@ -11,7 +11,7 @@ test:
 lint:
     cargo fmt --all --check
     cargo clippy --all-targets -- --deny warnings
-    RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --document-private-items
+    RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
 
 # Rewrite the golden files after a change of the API; look at the difference before you commit it
 bless:
