@@ -11,7 +11,8 @@
 //!                       entry -> writer (one thread, group commit) -> ring (SQLite) -> reader -> api/audit
 //! ```
 //!
-//! 1. [`server`] builds everything once, binds the address through `listener`, and runs the workers.
+//! 1. [`server`] builds everything once. `listener` binds the address, runs the workers and watches each connection: a request
+//!    that never becomes one, malformed or late, is recorded there.
 //! 2. [`auth::authenticate`] attaches an [`auth::Actor`] to the request. It never refuses.
 //! 3. [`audit::audit`] opens the entry, has [`auth::authorize`] decide, and stores the intent of a change. It attaches what
 //!    was decided as an [`audit::Verdict`], so that a refusal is recorded like everything else.
@@ -26,7 +27,7 @@
 //! |---|---|---|
 //! | [`cli`] | commands, exit codes, what is printed | how a call is served |
 //! | [`config`] | settings, their sources, defaults and limits | who uses a setting |
-//! | `listener` | the socket | HTTP |
+//! | `listener` | the socket, the connections, HTTP/1.1 on them | operations |
 //! | [`server`] | start, stop, and the one place where all parts meet | what any part does |
 //! | [`auth`] | who calls and what they may do: keys, tokens, roles, permissions | the ring, endpoints |
 //! | [`audit`] | entries, classes, the ring, its writer and reader | endpoints |
