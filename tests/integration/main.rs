@@ -1,10 +1,13 @@
 //! Each promise of the agent, and each failure it must survive, against the real binary.
 
+mod command_line;
 mod concurrent;
+mod configuration;
 mod contract;
 mod coverage;
 mod every_call;
 mod intent;
+mod node_input;
 mod openapi;
 mod permission_matrix;
 mod support;

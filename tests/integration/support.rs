@@ -4,6 +4,7 @@ mod agent;
 mod http;
 mod ledger;
 
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use agent::{Agent, BINARY, Node, sign};
@@ -38,6 +39,18 @@ pub(crate) fn open_intents(node: &Node) -> u64 {
     let ring = rusqlite::Connection::open_with_flags(ring, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     ring.busy_timeout(Duration::from_secs(5)).unwrap();
     ring.query_row("SELECT count(*) FROM intent", [], |row| row.get(0)).unwrap()
+}
+
+/// The binary with these arguments, and nothing of the environment that could configure it.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Runs a command of the binary to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
 }
 
 /// Seconds from 1970.

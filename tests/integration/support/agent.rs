@@ -37,7 +37,13 @@ impl Node {
     pub(crate) fn new(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("nodeaudit.toml"), config).unwrap();
-        Self { folder, launcher: Vec::new(), arguments: Vec::new() }
+        Self { folder, launcher: Vec::new(), arguments: vec!["--dev"] }
+    }
+
+    /// The agent is started as on a node in production. It can change what it manages: the configuration must name another root.
+    pub(crate) fn production(mut self) -> Self {
+        self.arguments.retain(|&argument| argument != "--dev");
+        self
     }
 
     /// The agent is started by this command and changes the node that it finds itself on.
@@ -62,7 +68,7 @@ impl Node {
     pub(crate) fn start(self) -> Agent {
         let mut line = self.launcher.clone();
         line.push(BINARY.into());
-        line.extend(["serve", "--dev", "--listen", "127.0.0.1:0", "--config"].map(OsString::from));
+        line.extend(["serve", "--listen", "127.0.0.1:0", "--config"].map(OsString::from));
         line.push(self.folder().join("nodeaudit.toml").into());
         line.push("--state-dir".into());
         line.push(self.state_dir().into());
