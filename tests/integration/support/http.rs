@@ -43,6 +43,11 @@ impl Request {
         self
     }
 
+    /// Head and body.
+    pub(crate) fn whole(&self) -> Vec<u8> {
+        [self.head(), self.body.clone()].concat()
+    }
+
     /// The head, with the length of a body if there is one.
     pub(crate) fn head(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: node\r\n", self.method, self.target).into_bytes();
@@ -110,7 +115,7 @@ impl Connection {
     }
 
     pub(crate) fn call(&mut self, request: &Request) -> Response {
-        self.send(&[request.head(), request.body.clone()].concat());
+        self.send(&request.whole());
         self.receive(&request.method)
     }
 
