@@ -1,4 +1,5 @@
 //! Each promise of the agent, and each failure it must survive, against the real binary.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic: that is how it fails")]
 
 mod command_line;
 mod concurrent;
