@@ -106,7 +106,7 @@ impl Server {
             reader,
             writer,
             ring: ring_options,
-            openapi: api::document(&endpoints, base_path).to_string(),
+            openapi: api::document(&endpoints, base_path, anonymous).to_string(),
         };
         let parts = Parts {
             authenticator: web::Data::new(Authenticator::new(verifier, anonymous)),

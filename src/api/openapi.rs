@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::endpoint::{Endpoint, PathParameter, schema_of};
 use super::error::{self, ErrorBody};
-use crate::auth::Permission;
+use crate::auth::{Permission, PermissionSet};
 
 const SCHEMAS: &str = "/components/schemas";
 
-/// Describes `endpoints`, served below `base_path`.
-pub fn document(endpoints: &[Endpoint], base_path: &str) -> Value {
+/// Describes `endpoints`, served below `base_path` to callers who hold `anonymous` without a token.
+pub fn document(endpoints: &[Endpoint], base_path: &str, anonymous: PermissionSet) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = SCHEMAS.into();
         settings.meta_schema = None;
@@ -22,7 +22,10 @@ pub fn document(endpoints: &[Endpoint], base_path: &str) -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for endpoint in endpoints {
         let method = endpoint.operation.method.as_str().to_lowercase();
-        paths.entry(endpoint.operation.path).or_default().insert(method, operation(endpoint, &mut generator));
+        paths
+            .entry(endpoint.operation.path)
+            .or_default()
+            .insert(method, operation(endpoint, anonymous, &mut generator));
     }
     json!({
         "openapi": "3.1.0",
@@ -41,7 +44,7 @@ pub fn document(endpoints: &[Endpoint], base_path: &str) -> Value {
     })
 }
 
-fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
+fn operation(endpoint: &Endpoint, anonymous: PermissionSet, generator: &mut SchemaGenerator) -> Value {
     let operation = endpoint.operation;
     let mut described = json!({
         "operationId": operation.id,
@@ -50,7 +53,8 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         "responses": responses(endpoint, generator),
     });
     if operation.permission != Permission::Public {
-        described["security"] = json!([{ "bearer": [] }]);
+        let optional = anonymous.allows(operation.permission);
+        described["security"] = if optional { json!([{ "bearer": [] }, {}]) } else { json!([{ "bearer": [] }]) };
         described["description"] = json!(format!("Needs the permission `{}`.", operation.permission.as_str()));
     }
     if let Some(body) = endpoint.body {

@@ -55,7 +55,8 @@ impl Budget {
 
 /// What an entry of `row_bytes` takes in the ring file, its part of a page's unused end included.
 pub(super) const fn charge_bytes(row_bytes: u64) -> u64 {
-    PAGE_BYTES / (PAGE_USABLE_BYTES / row_bytes)
+    let rows_a_page = PAGE_USABLE_BYTES / row_bytes;
+    PAGE_BYTES / if rows_a_page == 0 { 1 } else { rows_a_page }
 }
 
 /// What a leaf page offers to rows. A row is never larger: `redact` caps every text.

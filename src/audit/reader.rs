@@ -16,7 +16,7 @@ use super::class::Class;
 use super::entry::{EntryId, Seq, ServedEntry};
 use super::paging;
 use super::ring::{FILE_NAME, Gate};
-use rows::Names;
+use rows::Facts;
 
 /// How many readers work at the same time; others wait for their turn.
 const CONCURRENT_READERS: usize = 4;
@@ -99,11 +99,11 @@ pub struct Reader {
     idle: Mutex<Vec<Session>>,
 }
 
-/// A connection and the names that it has read.
+/// A connection and what it remembers.
 #[derive(Debug)]
 struct Session {
     connection: Connection,
-    names: Names,
+    facts: Facts,
 }
 
 impl Reader {
@@ -120,18 +120,19 @@ impl Reader {
 
     /// Visits a page, newest first, and gives the number of all entries.
     pub fn page(&self, limit: u64, offset: u64, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<u64, ReadError> {
-        self.step(|transaction, names| {
+        self.step(|transaction, facts| {
             let held = held(transaction)?;
             let lengths = held.map(Held::entries);
             let total: u64 = lengths.iter().sum();
             if offset >= total {
                 return Ok(total);
             }
-            let skipped = paging::newest(offset, lengths, |class, place| {
-                rows::seq_at(transaction, Class::ALL[class], held[class].last - place)
+            let last = held.map(|held| held.last);
+            let skipped = paging::newest(offset, last, lengths, |class, ordinal| {
+                facts.seq_at(transaction, Class::ALL[class], ordinal)
             })?;
             let from = [0, 1, 2].map(|class| held[class].last - skipped[class]);
-            rows::merge_down(transaction, names, from, limit, &mut visit)?;
+            rows::merge_down(transaction, facts, from, limit, &mut visit)?;
             Ok(total)
         })
     }
@@ -139,13 +140,13 @@ impl Reader {
     /// Visits the entry with that ID. False where there is none, or no longer.
     pub fn entry(&self, id: EntryId, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<bool, ReadError> {
         let Some(class) = id.class() else { return Ok(false) };
-        self.step(|transaction, names| {
+        self.step(|transaction, facts| {
             let held = held(transaction)?[class.index()];
             let Some(ordinal) = rows::ordinal_of(transaction, class, id.seq(), held.first, held.last)? else {
                 return Ok(false);
             };
             let mut found = false;
-            rows::one(transaction, names, class, ordinal, &mut |entry| {
+            rows::one(transaction, facts, class, ordinal, &mut |entry| {
                 if entry.id == id {
                     visit(entry);
                     found = true;
@@ -175,7 +176,7 @@ impl Reader {
         limit: u64,
         mut visit: impl FnMut(&ServedEntry<'_>),
     ) -> Result<ExportStep, ReadError> {
-        self.step(|transaction, names| {
+        self.step(|transaction, facts| {
             let held = held(transaction)?;
             let mut step = ExportStep { entries: 0, evicted: [0; 3] };
             for class in Class::ALL.map(Class::index) {
@@ -185,7 +186,7 @@ impl Reader {
                 cursor.next[class] = cursor.next[class].max(held[class].first);
             }
             let ended = cursor.last_seq;
-            step.entries = rows::merge_up(transaction, names, &mut cursor.next, ended, limit, &mut visit)?;
+            step.entries = rows::merge_up(transaction, facts, &mut cursor.next, ended, limit, &mut visit)?;
             Ok(step)
         })
     }
@@ -203,13 +204,13 @@ impl Reader {
     }
 
     /// Runs one bounded read in a transaction, so that it sees one state of the ring.
-    fn step<T>(&self, read: impl FnOnce(&Transaction<'_>, &mut Names) -> rusqlite::Result<T>) -> Result<T, ReadError> {
+    fn step<T>(&self, read: impl FnOnce(&Transaction<'_>, &mut Facts) -> rusqlite::Result<T>) -> Result<T, ReadError> {
         let failed = |source| ReadError { path: self.path.clone(), source };
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut session = idle.map_or_else(|| self.open_session(), Ok).map_err(failed)?;
         let transaction = session.connection.transaction().map_err(failed)?;
-        let value = read(&transaction, &mut session.names).map_err(failed)?;
+        let value = read(&transaction, &mut session.facts).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         Ok(value)
@@ -221,7 +222,7 @@ impl Reader {
         connection.set_prepared_statement_cache_capacity(32);
         connection.pragma_update(None, "query_only", true)?;
         connection.pragma_update(None, "cache_size", -1_024)?;
-        Ok(Session { connection, names: Names::default() })
+        Ok(Session { connection, facts: Facts::default() })
     }
 }
 

@@ -9,12 +9,6 @@ use std::fmt::Write as _;
 pub const METHOD_MAX_BYTES: usize = 32;
 /// Cap of the path, in bytes as stored.
 pub const PATH_MAX_BYTES: usize = 1024;
-/// Cap of the user, in bytes as stored.
-pub const USER_MAX_BYTES: usize = 256;
-/// Cap of all roles together with their separators, in bytes as stored.
-pub const ROLES_MAX_BYTES: usize = 512;
-/// Cap of the token's ID, in bytes as stored.
-pub const TOKEN_ID_MAX_BYTES: usize = 128;
 /// Cap of the user agent, in bytes as stored.
 pub const USER_AGENT_MAX_BYTES: usize = 256;
 
@@ -77,7 +71,7 @@ mod tests {
     #[test]
     fn plain_text_is_stored_as_it_is() {
         assert_eq!(bounded("/node/hostname", PATH_MAX_BYTES), "/node/hostname");
-        assert_eq!(bounded("DOMAIN\\user é", USER_MAX_BYTES), "DOMAIN\\user é");
+        assert_eq!(bounded("DOMAIN\\user é", USER_AGENT_MAX_BYTES), "DOMAIN\\user é");
     }
 
     #[test]

@@ -54,6 +54,20 @@ impl Extent {
     pub const fn end_ordinal(&self) -> u64 {
         self.first_ordinal + self.entries
     }
+
+    /// The oldest `entries` of it and the rest, each with its part of the charge.
+    fn split(self, entries: u64) -> (Self, Option<Self>) {
+        if self.entries <= entries {
+            return (self, None);
+        }
+        let charge_bytes = self.charge_bytes / self.entries * entries;
+        let rest = Self {
+            first_ordinal: self.first_ordinal + entries,
+            entries: self.entries - entries,
+            charge_bytes: self.charge_bytes - charge_bytes,
+        };
+        (Self { entries, charge_bytes, ..self }, Some(rest))
+    }
 }
 
 /// The extents of one class, oldest first; the last one still grows.
@@ -135,16 +149,23 @@ impl Retention {
         (ordinal, Some(completed))
     }
 
-    /// Gives up the oldest extent of a class.
-    pub fn evict(&mut self, class: Class) -> Extent {
+    /// Gives up the oldest extent of a class, and tells what is left of it.
+    ///
+    /// Something is left where the extent dates from larger limits: only as much goes as an extent has now.
+    pub(super) fn evict(&mut self, class: Class) -> (Extent, Option<Extent>) {
+        let most = self.limits.extent_entries();
         let account = &mut self.classes[class.index()];
-        let evicted = account.closed.pop_front().unwrap_or_else(|| {
+        let oldest = account.closed.pop_front().unwrap_or_else(|| {
             let next = Extent { first_ordinal: account.open.end_ordinal(), ..Extent::default() };
             std::mem::replace(&mut account.open, next)
         });
+        let (evicted, left) = oldest.split(most);
+        if let Some(left) = left {
+            account.closed.push_front(left);
+        }
         account.entries -= evicted.entries;
         account.charge_bytes -= evicted.charge_bytes;
-        evicted
+        (evicted, left)
     }
 
     /// Entries in all.
@@ -212,7 +233,7 @@ mod tests {
             let mut losers = Vec::new();
             for _ in 0..entries {
                 while let Some(victim) = self.retention.victim(class, charge_bytes) {
-                    self.held[victim.index()] -= self.retention.evict(victim).entries;
+                    self.held[victim.index()] -= self.retention.evict(victim).0.entries;
                     losers.push(victim);
                 }
                 self.retention.admit(class, charge_bytes);
@@ -263,6 +284,20 @@ mod tests {
         model.flood(Class::Denied, 100_000, 10);
         model.flood(Class::Read, 100_000, 10);
         assert!(model.held[0] >= guarantee, "{:?}", model.held);
+    }
+
+    #[test]
+    fn lowered_limits_evict_no_more_than_they_must() {
+        let extent = |n: u64| Extent { first_ordinal: 1 + n * 1_000, entries: 1_000, charge_bytes: 100_000 };
+        let held = (0..3).map(extent).collect();
+        let open = |first_ordinal| Extent { first_ordinal, ..Extent::default() };
+        let limits = Limits { max_entries: 1_280, ..LIMITS };
+        let mut retention = Retention::new(limits, [(held, open(3_001)), (Vec::new(), open(1)), (Vec::new(), open(1))]);
+        let mut evicted = 0;
+        while retention.is_over() {
+            evicted += retention.evict(retention.must_give(None)).0.entries;
+        }
+        assert_eq!((evicted, retention.entries()), (1_720, 1_280));
     }
 
     #[test]

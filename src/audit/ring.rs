@@ -7,6 +7,7 @@ mod file;
 mod rows;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use super::budget::Budget;
 use super::class::Class;
 use super::entry::{Call, Entry, Seq};
-use super::retention::{Extent, Limits, Retention};
+use super::retention::{Limits, Retention};
 
 pub use file::{FILE_NAME, SCHEMA_VERSION};
 pub(super) use rows::CALL_COLUMNS;
@@ -93,6 +94,12 @@ pub enum RingError {
         #[source]
         source: io::Error,
     },
+    /// Another agent has the state folder.
+    #[error("another agent uses the state folder {}", state_dir.display())]
+    InUse {
+        /// The folder.
+        state_dir: PathBuf,
+    },
     /// The file is no ring, or one of a newer agent.
     #[error("{} is not a ring that this agent knows: {reason}", path.display())]
     Foreign {
@@ -154,6 +161,8 @@ pub struct Ring {
     options: RingOptions,
     budget: Budget,
     gate: Gate,
+    /// Held while the ring is open: two writers would give the same seqs.
+    _lock: File,
     run: i64,
     run_tag: u32,
     /// None after a failed transaction: memory and file may differ, so the file is read again first.
@@ -174,21 +183,28 @@ impl Ring {
     ///
     /// A damaged file is set aside, and a new ring with a new epoch takes its place.
     pub fn open(options: &RingOptions) -> Result<Self, RingError> {
-        match Self::open_file(options, 0) {
+        let lock = file::lock(&options.state_dir)?;
+        match Self::open_file(options, &lock, 0) {
             Err(damage) if damage.is_damage() => {
                 let seq_base = file::set_aside(options)?;
-                Self::open_file(options, seq_base)
+                Self::open_file(options, &lock, seq_base)
             }
             opened => opened,
         }
     }
 
-    fn open_file(options: &RingOptions, seq_base: u64) -> Result<Self, RingError> {
+    fn open_file(options: &RingOptions, lock: &File, seq_base: u64) -> Result<Self, RingError> {
         let budget = Budget::new(options.max_bytes);
         let mut connection = file::open(options, budget, seq_base)?;
         let (run, run_tag) = file::begin_run(&mut connection, options).during("store the start of this run")?;
         let gate = Gate::default();
-        let mut ring = Self { connection, options: options.clone(), budget, gate, run, run_tag, state: None };
+        let lock = lock.try_clone().map_err(|source| RingError::File {
+            act: "lock the state folder",
+            path: options.state_dir.clone(),
+            source,
+        })?;
+        let mut ring =
+            Self { connection, options: options.clone(), budget, gate, _lock: lock, run, run_tag, state: None };
         ring.fit_limits()?;
         ring.close_open_intents()?;
         file::reserve(options, budget);
@@ -345,8 +361,11 @@ fn admit(transaction: &Transaction<'_>, state: &mut State, class: Class, charge_
 }
 
 fn evict(transaction: &Transaction<'_>, state: &mut State, class: Class) -> rusqlite::Result<()> {
-    let evicted: Extent = state.retention.evict(class);
+    let (evicted, left) = state.retention.evict(class);
     rows::delete_extent(transaction, class, evicted)?;
+    if let Some(left) = left {
+        rows::insert_extent(transaction, class, left)?;
+    }
     rows::add_loss(transaction, class, "evicted", evicted.entries)
 }
 

@@ -24,12 +24,28 @@ impl AuthMethod {
     }
 }
 
+/// Cap of an actor's roles together with their line breaks, in bytes.
+pub(super) const ROLES_MAX_BYTES: usize = 512;
+
+/// Role names as an actor carries them: a line each, the first ones that fit, then `...(N roles)` where some were left out, N being
+/// all of them. No name holds a line break: tokens with such a name are refused.
+pub(super) fn role_lines(roles: &[String]) -> String {
+    let all = roles.join("\n");
+    if all.len() <= ROLES_MAX_BYTES {
+        return all;
+    }
+    let tail = format!("...({} roles)", roles.len());
+    let room = ROLES_MAX_BYTES - tail.len();
+    let cut = all.bytes().take(room).rposition(|byte| byte == b'\n').map_or(0, |line_break| line_break + 1);
+    format!("{}{tail}", &all[..cut])
+}
+
 /// Who calls: someone authenticated, or anyone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actor {
     /// The token's subject; empty for an anonymous caller.
     pub user: String,
-    /// Role names from the token, a line each.
+    /// Role names from the token, a line each: at most [`ROLES_MAX_BYTES`], see [`role_lines`].
     pub roles: String,
     /// The token's `jti`.
     pub token_id: Option<String>,
@@ -60,5 +76,21 @@ impl Actor {
     /// Whether this caller may do what asks for `permission`.
     pub const fn may(&self, permission: Permission) -> bool {
         self.permissions.allows(permission)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_that_do_not_fit_are_counted() {
+        let roles = |count: usize| (0..count).map(|n| format!("{n:064}")).collect::<Vec<_>>();
+        assert_eq!(role_lines(&["admin".to_owned(), "read".to_owned()]), "admin\nread");
+        assert_eq!(role_lines(&roles(7)).lines().count(), 7);
+        let lines = role_lines(&roles(32));
+        assert!(lines.len() <= ROLES_MAX_BYTES);
+        assert_eq!(lines.lines().count(), 8);
+        assert_eq!(lines.lines().last(), Some("...(32 roles)"));
     }
 }

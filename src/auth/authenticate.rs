@@ -11,6 +11,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 
+use super::actor::role_lines;
 use super::{Actor, AuthMethod, Credential, PermissionSet, TokenVerifier};
 use crate::host::clock;
 
@@ -37,7 +38,7 @@ impl Authenticator {
         match self.verifier.verify(token, now_s) {
             Ok(token) => Arc::new(Actor {
                 user: token.subject,
-                roles: token.roles.join("\n"),
+                roles: role_lines(&token.roles),
                 token_id: token.token_id,
                 auth_method: Some(AuthMethod::Bearer),
                 permissions: token.permissions,

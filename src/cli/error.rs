@@ -112,7 +112,7 @@ impl From<ServerError> for CliError {
         let exit = match error {
             ServerError::Key(error) => return error.into(),
             ServerError::SelfTest(_) => Exit::Software,
-            ServerError::Listen { .. } => Exit::Unavailable,
+            ServerError::Listen { .. } | ServerError::Ring(RingError::InUse { .. }) => Exit::Unavailable,
             ServerError::Ring(RingError::File { .. }) => Exit::CantCreat,
             ServerError::Ring(RingError::Foreign { .. }) => Exit::Config,
             ServerError::Ring(RingError::Sqlite { .. }) | ServerError::Serve(_) => Exit::IoErr,

@@ -10,7 +10,10 @@ use crate::config::LogLevel;
 /// Sends the log to standard error: for the journal with its priorities, else with times.
 pub(super) fn start(level: LogLevel) {
     let mut builder = Builder::new();
-    builder.filter_level(filter(level)).parse_default_env();
+    builder.filter_level(filter(level));
+    // What peers do wrong on a connection is for the ring, not for the journal, which they could flood with it.
+    builder.filter_module("actix_http", LevelFilter::Off).filter_module("actix_server", LevelFilter::Warn);
+    builder.parse_default_env();
     // systemd sets it where standard error is connected to the journal (systemd.exec(5)), which adds times by itself.
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         builder.format(|line, record| {

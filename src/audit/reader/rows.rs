@@ -27,14 +27,37 @@ struct Run {
 /// Operation ID and permission.
 type OperationNames = (Box<str>, Box<str>);
 
-/// What rows name by number. Rows that name these never change, so they are read once a connection.
+/// So many seqs are remembered: enough for the way to any page of the largest ring.
+const SEQS_REMEMBERED: usize = 4096;
+
+/// What never changes once it is stored, and so is read once a connection.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct Facts {
     runs: HashMap<i64, Run>,
     operations: HashMap<i64, OperationNames>,
+    seqs: HashMap<(usize, u64), u64>,
 }
 
-impl Names {
+impl Facts {
+    /// The seq of the entry with that ordinal.
+    pub(super) fn seq_at(
+        &mut self,
+        transaction: &Transaction<'_>,
+        class: Class,
+        ordinal: u64,
+    ) -> rusqlite::Result<u64> {
+        let key = (class.index(), ordinal);
+        if let Some(&seq) = self.seqs.get(&key) {
+            return Ok(seq);
+        }
+        let seq = seq_at(transaction, class, ordinal)?;
+        if self.seqs.len() >= SEQS_REMEMBERED {
+            self.seqs.clear();
+        }
+        self.seqs.insert(key, seq);
+        Ok(seq)
+    }
+
     fn run(&mut self, transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<Run> {
         if let Some(run) = self.runs.get(&number) {
             return Ok(*run);
@@ -94,7 +117,7 @@ pub(super) fn ordinal_of(
 /// Visits one entry.
 pub(super) fn one(
     transaction: &Transaction<'_>,
-    names: &mut Names,
+    facts: &mut Facts,
     class: Class,
     ordinal: u64,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
@@ -102,13 +125,13 @@ pub(super) fn one(
     let mut statement = transaction.prepare_cached(&select(class, "WHERE ordinal = ?1"))?;
     let mut rows = statement.query([ordinal])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    serve(transaction, names, class, row, visit)
+    serve(transaction, facts, class, row, visit)
 }
 
 /// Visits entries from these ordinals downwards, newest first over all classes.
 pub(super) fn merge_down(
     transaction: &Transaction<'_>,
-    names: &mut Names,
+    facts: &mut Facts,
     from: [u64; 3],
     limit: u64,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
@@ -119,7 +142,7 @@ pub(super) fn merge_down(
     for _ in 0..limit {
         let newest = (0..3).filter(|&class| heads[class].is_some()).max_by_key(|&class| heads[class]);
         let Some(class) = newest else { break };
-        serve(transaction, names, Class::ALL[class], head(&sources[class])?, visit)?;
+        serve(transaction, facts, Class::ALL[class], head(&sources[class])?, visit)?;
         heads[class] = advance(&mut sources[class])?;
     }
     Ok(())
@@ -128,7 +151,7 @@ pub(super) fn merge_down(
 /// Visits entries from these ordinals upwards, oldest first over all classes, up to the seq `last_seq`. Moves the ordinals on.
 pub(super) fn merge_up(
     transaction: &Transaction<'_>,
-    names: &mut Names,
+    facts: &mut Facts,
     next: &mut [u64; 3],
     last_seq: Seq,
     limit: u64,
@@ -143,7 +166,7 @@ pub(super) fn merge_up(
         let Some((_, class)) = oldest.filter(|&(seq, _)| seq <= last_seq) else {
             break;
         };
-        serve(transaction, names, Class::ALL[class], head(&sources[class])?, visit)?;
+        serve(transaction, facts, Class::ALL[class], head(&sources[class])?, visit)?;
         heads[class] = advance(&mut sources[class])?;
         next[class] += 1;
         visited += 1;
@@ -202,7 +225,7 @@ fn head<'r>(source: &'r Rows<'_>) -> rusqlite::Result<&'r Row<'r>> {
 /// Shows one row to the visitor as an entry.
 fn serve(
     transaction: &Transaction<'_>,
-    names: &mut Names,
+    facts: &mut Facts,
     class: Class,
     row: &Row<'_>,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
@@ -210,10 +233,10 @@ fn serve(
     let seq = Seq(row.get(0)?);
     let outcome = Outcome::ALL.get(row.get::<_, usize>(1)?).copied().ok_or_else(|| damaged(1, "outcome"))?;
     let duration_us = row.get::<_, u64>(3)?;
-    let run = names.run(transaction, row.get(4)?)?;
+    let run = facts.run(transaction, row.get(4)?)?;
     let timestamp = row.get(5)?;
     let operation = match row.get(10)? {
-        Some(number) => Some(names.operation(transaction, number)?),
+        Some(number) => Some(facts.operation(transaction, number)?),
         None => None,
     };
     let auth_method = match row.get::<_, usize>(14)? {

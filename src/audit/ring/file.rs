@@ -1,6 +1,6 @@
 //! The ring file as a file: made, opened, checked, set aside, reserved on the disk.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,18 @@ pub const SCHEMA_VERSION: i32 = 1;
 /// "noda": says of an SQLite file that it is a ring (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x6e6f_6461;
 const SCHEMA: &str = include_str!("../schema.sql");
+
+/// Takes the state folder for this process alone, for as long as the file lives that is given back.
+pub(super) fn lock(state_dir: &Path) -> Result<File, RingError> {
+    let failed = |act| move |source| RingError::File { act, path: state_dir.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed("make the state folder"))?;
+    let lock = File::open(state_dir).map_err(failed("open the state folder"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(RingError::InUse { state_dir: state_dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed("lock the state folder")(source)),
+    }
+}
 
 /// Opens the ring file for writing; makes it where there is none.
 pub(super) fn open(options: &RingOptions, budget: Budget, seq_base: u64) -> Result<Connection, RingError> {
@@ -47,17 +59,12 @@ pub(super) fn open(options: &RingOptions, budget: Budget, seq_base: u64) -> Resu
     Ok(connection)
 }
 
-/// The state folder with mode 0700 and the ring file with mode 0600; SQLite gives its WAL the mode of the file.
+/// The ring file with mode 0600, which SQLite gives its WAL too.
 fn create_private(state_dir: &Path, path: &Path) -> Result<(), RingError> {
     let failed = |act, path: &Path| {
         let path = path.to_owned();
         move |source| RingError::File { act, path, source }
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state_dir)
-        .map_err(failed("make the state folder", state_dir))?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => sync_dir(state_dir).map_err(failed("sync the state folder", state_dir)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),

@@ -1,0 +1,44 @@
+#!/bin/sh
+# The median time of the first page against the one at offset 999,980 of a million entries, in turn, in one run.
+# Needs wrk, curl and jq. Prints the two medians of each round and their ratio.
+set -eu
+cd "$(dirname "$0")/.."
+rounds=${ROUNDS:-5}
+cargo build --release --quiet
+agent=$PWD/target/release/nodeaudit
+work=$(mktemp -d)
+cd "$work"
+export NODEAUDIT_AUDIT__MAX_ENTRIES=1200000 NODEAUDIT_AUDIT__MAX_BYTES=400000000
+"$agent" serve --dev --listen 127.0.0.1:0 >out 2>err &
+pid=$!
+trap 'kill $pid; wait $pid || true; rm -rf "$work"' EXIT
+until url=$(grep -o 'http://[0-9.:]*' out | head -n 1) && [ -n "$url" ]; do kill -0 $pid; done
+token=$("$agent" token issue --dev --subject bench@example.com --role admin --ttl 2h)
+get() { curl -sf -H "Authorization: Bearer $token" "$url$1"; }
+
+# One call in ten is refused and one changes something, so that all three classes are merged.
+cat >fill.lua <<LUA
+local headers = { ["Authorization"] = "Bearer $token" }
+local n = 0
+request = function()
+  n = n + 1
+  if n % 10 == 0 then return wrk.format("GET", "/node/hostname") end
+  if n % 10 == 1 then return wrk.format("POST", "/node/power/reboot", headers) end
+  return wrk.format("GET", "/node/hostname", headers)
+end
+LUA
+while [ "$(get /audit/status | jq .entries)" -lt 1000000 ]; do
+  wrk -t1 -c256 -d3s -s fill.lua "$url" >/dev/null
+done
+get /audit/status | jq -c '[.classes[] | {class, entries}]'
+
+median_us() {
+  wrk --latency -t1 -c1 -d2s -H "Authorization: Bearer $token" "$url/audit?limit=20&offset=$1" |
+    awk '$1 == "50%" { sub("us", "", $2); if (sub("ms", "", $2)) $2 *= 1000; print $2 }'
+}
+for _ in $(seq "$rounds"); do
+  first=$(median_us 0)
+  deep=$(median_us 999980)
+  echo "$first $deep" | awk '{ printf "first page %d us, offset 999,980 %d us, ratio %.2f\n", $1, $2, $2 / $1 }'
+done | sort -k 9 -n | tee rounds
+awk '{ ratio[NR] = $NF } END { print "median ratio " ratio[int((NR + 1) / 2)] }' rounds
