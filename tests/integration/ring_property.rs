@@ -134,6 +134,11 @@ impl Model {
         self.classes.iter().map(ClassModel::entries).sum()
     }
 
+    /// Entries of an extent that is full.
+    fn grain(&self) -> usize {
+        index((self.max_entries / EXTENTS).max(1))
+    }
+
     fn share(&self, entries: u64) -> u64 {
         entries * WHOLE / self.max_entries
     }
@@ -157,9 +162,18 @@ impl Model {
         };
         let victim =
             newcomer.filter(|&class| self.can_give(class)).or_else(richest).expect("a tenth is guaranteed to no class");
-        let extent = self.classes[victim].extents.pop_front().unwrap();
-        self.classes[victim].evicted += extent.len() as u64;
-        self.gone.extend(extent.iter().map(|held| held.id));
+        let grain = self.grain();
+        let class = &mut self.classes[victim];
+        let oldest = class.extents.front_mut().expect("it can give one");
+        // An extent that dates from larger limits goes piece by piece.
+        let evicted: Vec<Held> = oldest.drain(..oldest.len().min(grain)).collect();
+        match (oldest.is_empty(), class.extents.len()) {
+            (true, _) => drop(class.extents.pop_front()),
+            (false, 1) => class.extents.push_back(Vec::new()),
+            (false, _) => {}
+        }
+        class.evicted += evicted.len() as u64;
+        self.gone.extend(evicted.iter().map(|held| held.id));
     }
 
     fn insert(&mut self, draft: &Draft, outcome: Outcome, run_tag: u32, options: &RingOptions) {
@@ -169,7 +183,7 @@ impl Model {
         }
         self.last_seq += 1;
         let held = draft.held(self.last_seq, outcome, run_tag, options);
-        let grain = (self.max_entries / EXTENTS).max(1) as usize;
+        let grain = self.grain();
         let extents = &mut self.classes[class].extents;
         if extents.is_empty() {
             extents.push_back(Vec::new());
@@ -207,7 +221,7 @@ impl Draft {
             arrival: Arrival {
                 timestamp_ms: self.timestamp_ms,
                 monotonic_us: 77,
-                clock_synced: self.path_bytes % 2 == 0,
+                clock_synced: self.path_bytes.is_multiple_of(2),
             },
             method: "GET".to_owned(),
             path: self.path(),
@@ -254,7 +268,7 @@ impl Draft {
             "boot_id": options.boot_id,
             "monotonic_us": 77,
             "duration_us": self.duration_us,
-            "clock_synced": self.path_bytes % 2 == 0,
+            "clock_synced": self.path_bytes.is_multiple_of(2),
         });
         let hexadecimal = |bytes: [u8; 16]| format!("{:032x}", u128::from_be_bytes(bytes));
         let optional = [
@@ -351,7 +365,7 @@ impl Pair {
             page
         };
         let expected = |limit: u64, offset: u64| -> Vec<&Value> {
-            all.iter().rev().skip(offset as usize).take(limit as usize).map(|held| &held.json).collect()
+            all.iter().rev().skip(index(offset)).take(index(limit)).map(|held| &held.json).collect()
         };
         let whole = page(1_000, 0);
         assert!(whole.iter().eq(expected(1_000, 0)), "all entries, newest first");
@@ -376,10 +390,10 @@ impl Pair {
             assert_eq!(is_there, found.is_some());
             found
         };
-        for held in all.iter().step_by(1 + offset as usize % 37) {
+        for held in all.iter().step_by(1 + index(offset) % 37) {
             assert_eq!(found(held.id).as_ref(), Some(&held.json), "by its ID");
         }
-        for &id in self.model.gone.iter().rev().step_by(1 + offset as usize % 37).take(40) {
+        for &id in self.model.gone.iter().rev().step_by(1 + index(offset) % 37).take(40) {
             assert_eq!(found(id), None, "evicted");
         }
 
@@ -406,6 +420,10 @@ impl Pair {
             assert!(now >= (before + stored).min(guarantee), "{now} of {before} + {stored}, guaranteed {guarantee}");
         }
     }
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap()
 }
 
 proptest! {
