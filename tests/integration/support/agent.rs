@@ -76,10 +76,10 @@ impl Node {
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = Killed(command.spawn().unwrap());
 
-        let stdout = child.stdout.take().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let stdout = child.0.stdout.take().unwrap();
+        let mut stderr = BufReader::new(child.0.stderr.take().unwrap());
         let mut log = String::new();
         let (address, base_path) = loop {
             let begin = log.len();
@@ -96,10 +96,10 @@ impl Node {
     }
 }
 
-/// A running agent. Dropped, it is killed.
+/// A running agent. It ends with its test.
 pub(crate) struct Agent {
     node: Option<Node>,
-    child: Child,
+    child: Killed,
     address: SocketAddr,
     /// As configured: what stands before every path.
     pub(crate) base_path: String,
@@ -123,7 +123,7 @@ impl Agent {
 
     /// The process that was started: the agent, or what isolates it.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// Makes a call on a connection of its own.
@@ -169,19 +169,22 @@ impl Agent {
 
     /// Sends a signal to the agent and waits for its end. Gives the node and all that the agent wrote to its terminal.
     pub(crate) fn stop(mut self, signal: Signal) -> (Node, String) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
-        let status = self.child.wait().unwrap();
+        kill(Pid::from_raw(self.child.0.id().try_into().unwrap()), signal).unwrap();
+        let status = self.child.0.wait().unwrap();
         assert_eq!(status.success(), signal != Signal::SIGKILL, "{status}");
         let output = self.output.drain(..).map(|output| output.join().unwrap()).collect();
         (self.node.take().unwrap(), output)
     }
 }
 
-impl Drop for Agent {
+/// A process that does not outlive its test, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
     fn drop(&mut self) {
         // After `stop` it has ended already, and both of these do nothing.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
