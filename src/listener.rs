@@ -1,7 +1,30 @@
-//! Where calls come in.
+//! Where calls come in: the socket, the connections, HTTP/1.1 on them.
+//!
+//! Every connection is watched, and every request is claimed around the whole application, so that no order of middlewares and no
+//! route can bypass the audit.
 
+use std::future::{Ready, ready};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_http::{HttpService, KeepAlive, Payload, Protocol, Request, Response};
+use actix_server::Server;
+use actix_service::{
+    IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
+};
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, Service as _};
+use actix_web::rt::net::TcpStream;
+
+use crate::audit::Writer;
+use crate::audit::connection::{Body, Watch, Watched};
+use crate::config::ServerConfig;
+
+/// The longest that a connection may take to close.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Binds the address. Connections queue from now on, before the agent serves them.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -9,4 +32,78 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Serves `app` on `listener` until the process is told to stop by SIGTERM or SIGINT; then open calls get their time.
+pub(crate) async fn serve<F, I, S, B>(
+    listener: TcpListener,
+    limits: &ServerConfig,
+    writer: Writer,
+    app: F,
+) -> io::Result<()>
+where
+    F: Fn() -> I + Clone + Send + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: std::fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    B: MessageBody + 'static,
+{
+    let workers = match limits.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let server = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(limits.max_connections.div_ceil(workers))
+        .shutdown_timeout(limits.shutdown_timeout_s);
+    let stopping = server.graceful_shutdown_signal();
+    let address = listener.local_addr()?;
+    let keep_alive = KeepAlive::Timeout(Duration::from_secs(limits.keep_alive_s));
+    let head_timeout = Duration::from_millis(limits.client_timeout_ms);
+    let factory = move || {
+        let stopping = stopping.clone();
+        let writer = writer.clone();
+        let app = app().into_factory().map_err(|error| error.into().error_response());
+        let app = map_config(app, |()| AppConfig::default());
+        let claimed = apply_fn_factory(app, |mut request: Request, app| {
+            claim(&mut request);
+            app.call(request)
+        });
+        let http = HttpService::build()
+            .keep_alive(keep_alive)
+            .client_request_timeout(head_timeout)
+            .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(|stream: &Watched<TcpStream>, data| {
+                data.insert(stream.watch());
+            })
+            .local_addr(address)
+            .finish::<_, B>(claimed);
+        fn_service(move |stream: TcpStream| watched(stream, writer.clone())).and_then(http)
+    };
+    server.listen("http", listener, factory)?.run().await
+}
+
+/// What the HTTP service takes: a stream, its protocol, its peer.
+type Connection = (Watched<TcpStream>, Protocol, Option<SocketAddr>);
+
+fn watched(stream: TcpStream, writer: Writer) -> Ready<Result<Connection, actix_http::error::DispatchError>> {
+    // Responses are small and written whole: waiting for more to send only delays them. A socket that refuses works all the same.
+    let _ = stream.set_nodelay(true);
+    ready(stream.peer_addr().map_err(Into::into).map(|peer| {
+        let source_ip = peer.ip().to_canonical();
+        (Watched::new(stream, source_ip, writer), Protocol::Http1, Some(peer))
+    }))
+}
+
+fn claim(request: &mut Request) {
+    let body = if matches!(request.payload(), Payload::None) { Body::None } else { Body::Follows };
+    if let Some(watch) = request.conn_data::<Rc<Watch>>() {
+        watch.claim(body);
+    }
 }

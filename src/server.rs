@@ -4,12 +4,12 @@
 //! their time, then the writer stores what is queued.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use uuid::Uuid;
 
 use crate::api::{self, AppState};
@@ -53,7 +53,7 @@ pub enum ServerError {
 /// An agent that is ready to serve.
 pub struct Server {
     config: Config,
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     address: SocketAddr,
     parts: Parts,
     writer_thread: WriterThread,
@@ -130,9 +130,9 @@ impl Server {
     }
 }
 
-async fn serve(config: &Config, listener: std::net::TcpListener, parts: Parts) -> io::Result<()> {
-    let limits = &config.server;
-    let (base_path, max_body_bytes) = (limits.base_path.clone(), limits.max_body_bytes);
+async fn serve(config: &Config, listener: TcpListener, parts: Parts) -> io::Result<()> {
+    let (base_path, max_body_bytes) = (config.server.base_path.clone(), config.server.max_body_bytes);
+    let writer = parts.state.writer.clone();
     let app = move || {
         let Parts { authenticator, auditing, state } = parts.clone();
         App::new()
@@ -144,19 +144,7 @@ async fn serve(config: &Config, listener: std::net::TcpListener, parts: Parts) -
             .wrap(from_fn(audit))
             .wrap(from_fn(authenticate))
     };
-    let workers = match limits.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
-    HttpServer::new(app)
-        .workers(workers)
-        .max_connections(limits.max_connections.div_ceil(workers))
-        .client_request_timeout(Duration::from_millis(limits.client_timeout_ms))
-        .keep_alive(Duration::from_secs(limits.keep_alive_s))
-        .shutdown_timeout(limits.shutdown_timeout_s)
-        .listen(listener)?
-        .run()
-        .await
+    listener::serve(listener, &config.server, writer, app).await
 }
 
 fn ring_options(config: &Config) -> Result<RingOptions, ServerError> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::endpoint::{Endpoint, PathParameter, Success, schema_of};
 use super::export::{Export, Format};
-use super::json::{Json, Pending};
+use super::json::{Json, Pending, write};
 use super::{ApiError, AppState};
 use crate::audit::{AuditStatus, EntryId, Reader, ServedEntry};
 use crate::auth::Permission;
@@ -226,9 +226,4 @@ fn append(items: &mut Vec<u8>, entry: &ServedEntry<'_>) {
         items.push(b',');
     }
     write(items, entry);
-}
-
-/// Appends an entry as JSON.
-pub(super) fn write(body: &mut Vec<u8>, entry: &ServedEntry<'_>) {
-    serde_json::to_writer(body, entry).expect("an entry is plain data, and a Vec takes every write");
 }

@@ -12,8 +12,7 @@ use futures_util::stream;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::audit::write;
-use super::json::{AUDIT_PENDING, Pending};
+use super::json::{AUDIT_PENDING, Pending, write};
 use super::{ApiError, AppState};
 use crate::audit::{ExportCursor, ExportStep};
 

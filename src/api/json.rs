@@ -4,6 +4,8 @@ use actix_web::body::BoxBody;
 use actix_web::http::header::{ContentType, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 
+use crate::audit::ServedEntry;
+
 /// Says how many entries are recorded but can't be shown, because the store can't write them now.
 pub(super) const AUDIT_PENDING: HeaderName = HeaderName::from_static("audit-pending");
 
@@ -28,4 +30,9 @@ impl Responder for Json {
         }
         response.body(self.body)
     }
+}
+
+/// Appends an entry as JSON.
+pub(super) fn write(body: &mut Vec<u8>, entry: &ServedEntry<'_>) {
+    serde_json::to_writer(body, entry).expect("an entry is plain data, and a Vec takes every write");
 }

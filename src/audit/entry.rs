@@ -48,6 +48,17 @@ pub struct Arrival {
     pub clock_synced: bool,
 }
 
+impl Arrival {
+    /// Something arrives now.
+    pub fn now() -> Self {
+        Self {
+            timestamp_ms: clock::wall_clock_ms(),
+            monotonic_us: clock::monotonic_us(),
+            clock_synced: clock::is_synchronised(),
+        }
+    }
+}
+
 /// What is known of a call when it arrives.
 #[derive(Clone, Debug)]
 pub struct Call {

@@ -23,7 +23,6 @@ use super::redact::{self, bounded};
 use super::ring::IntentNumber;
 use super::writer::{Place, Recorded, StoreError, Writer};
 use crate::auth::{Actor, Refusal, authorize};
-use crate::host::clock;
 use crate::operation::{Operation, Operations};
 
 /// Names the entry of the call that a response answers.
@@ -153,11 +152,7 @@ impl Auditing {
         let header = |name| request.headers().get(name).map(|value: &HeaderValue| value.as_bytes());
         let actor = request.extensions().get::<Arc<Actor>>().cloned().unwrap_or_default();
         Call {
-            arrival: Arrival {
-                timestamp_ms: clock::wall_clock_ms(),
-                monotonic_us: clock::monotonic_us(),
-                clock_synced: clock::is_synchronised(),
-            },
+            arrival: Arrival::now(),
             method: bounded(request.method().as_str(), redact::METHOD_MAX_BYTES),
             path: bounded(request.uri().path(), redact::PATH_MAX_BYTES),
             operation: self.operation(request),

@@ -8,6 +8,7 @@
 
 mod budget;
 mod class;
+pub mod connection;
 mod entry;
 mod middleware;
 mod paging;

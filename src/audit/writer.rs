@@ -108,14 +108,19 @@ impl Writer {
 
     /// A place for a call that has arrived. Waits while the store is slow.
     pub async fn reserve(&self) -> Result<Place, StoreError> {
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(Place { permit });
+        if let Some(place) = self.try_reserve() {
+            return Ok(place);
         }
         match tokio::time::timeout(STORE_DEADLINE, Arc::clone(&self.places).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Place { permit }),
             Ok(Err(_)) => Err(StoreError::Closed),
             Err(_) => Err(self.health().err().unwrap_or(StoreError::TimedOut)),
         }
+    }
+
+    /// A place for a call that can't wait for one. None: there is none free.
+    pub fn try_reserve(&self) -> Option<Place> {
+        Arc::clone(&self.places).try_acquire_owned().ok().map(|permit| Place { permit })
     }
 
     /// Hands in that a change is about to happen. It must not happen before the commit.

@@ -6,8 +6,6 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::token::TokenError;
-
 /// Bytes that a subject has at most.
 const MAX_SUBJECT_BYTES: usize = 256;
 /// Roles that a token names at most.
@@ -40,9 +38,19 @@ pub(super) struct Claims {
     pub jti: Option<String>,
 }
 
+/// A claim that is missing, of a wrong type, or beyond its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token's claim {claim:?} {problem}")]
+pub struct ClaimError {
+    /// The name of the claim.
+    pub claim: &'static str,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
 impl Claims {
     /// Whether every claim is within its limits.
-    pub(super) fn check(&self) -> Result<(), TokenError> {
+    pub(super) fn check(&self) -> Result<(), ClaimError> {
         check_text("sub", &self.sub, MAX_SUBJECT_BYTES)?;
         if self.roles.len() > MAX_ROLES {
             return Err(refused("roles", "names more than 32 roles"));
@@ -60,9 +68,9 @@ impl Claims {
 /// Of a claim that stands twice the last one counts, and unknown ones are ignored (RFC 7519, section 4). `null` is a value
 /// and not an absent claim: a `permissions` of `null` must not turn into all that the roles hold.
 impl TryFrom<Map<String, Value>> for Claims {
-    type Error = TokenError;
+    type Error = ClaimError;
 
-    fn try_from(mut claims: Map<String, Value>) -> Result<Self, TokenError> {
+    fn try_from(mut claims: Map<String, Value>) -> Result<Self, ClaimError> {
         let claims = Self {
             sub: required("sub", &mut claims, text)?,
             roles: optional("roles", &mut claims, texts)?.unwrap_or_default(),
@@ -84,12 +92,12 @@ fn optional<T>(
     claim: &'static str,
     claims: &mut Map<String, Value>,
     read: Reading<T>,
-) -> Result<Option<T>, TokenError> {
+) -> Result<Option<T>, ClaimError> {
     let value = claims.remove(claim);
     value.map(|value| read(value).map_err(|problem| refused(claim, problem))).transpose()
 }
 
-fn required<T>(claim: &'static str, claims: &mut Map<String, Value>, read: Reading<T>) -> Result<T, TokenError> {
+fn required<T>(claim: &'static str, claims: &mut Map<String, Value>, read: Reading<T>) -> Result<T, ClaimError> {
     optional(claim, claims, read)?.ok_or(refused(claim, "is missing"))
 }
 
@@ -118,7 +126,7 @@ fn numeric_date(value: Value) -> Result<i64, &'static str> {
     number.as_i64().or_else(|| number.as_f64().map(cut)).ok_or("is not a number")
 }
 
-fn check_text(claim: &'static str, text: &str, max_bytes: usize) -> Result<(), TokenError> {
+fn check_text(claim: &'static str, text: &str, max_bytes: usize) -> Result<(), ClaimError> {
     if text.is_empty() {
         return Err(refused(claim, "is empty"));
     }
@@ -137,6 +145,6 @@ fn is_unprintable(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-const fn refused(claim: &'static str, problem: &'static str) -> TokenError {
-    TokenError::Claim { claim, problem }
+const fn refused(claim: &'static str, problem: &'static str) -> ClaimError {
+    ClaimError { claim, problem }
 }

@@ -16,6 +16,7 @@ mod token;
 pub use actor::{Actor, AuthMethod};
 pub use authenticate::{Authenticator, authenticate};
 pub use authorize::{Refusal, authorize};
+pub use claims::ClaimError;
 pub use credential::Credential;
 pub use key::{KeyError, SigningKey};
 pub use permission::{Permission, PermissionSet, Roles};

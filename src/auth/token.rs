@@ -7,7 +7,7 @@ use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Map, Value};
 
-use super::claims::Claims;
+use super::claims::{ClaimError, Claims};
 use super::key::{KeyError, SigningKey, random_bytes};
 use super::{Permission, PermissionSet, Roles, crypto};
 
@@ -174,14 +174,9 @@ pub enum TokenError {
     /// Its header has `crit`.
     #[error("the token's header asks for extensions that this agent does not know")]
     Critical,
-    /// A claim is missing, of a wrong type, or beyond its limits.
-    #[error("the token's claim {claim:?} {problem}")]
-    Claim {
-        /// The name of the claim.
-        claim: &'static str,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
+    /// One of its claims can't be taken.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// Its `exp` has passed.
     #[error("the token expired {since_s} s ago")]
     Expired {

@@ -1,0 +1,229 @@
+//! Requests that never reach the middleware.
+//!
+//! The HTTP library answers a malformed or late head by itself, with 400, 408 or 431, and closes the connection; a peer can also go
+//! away before its head is complete. A [`Watched`] stream sees the bytes of both directions and records such a request when the
+//! connection ends. It parses nothing while requests are served: an answer of the library's own is always the last one of
+//! a connection, has no body, and has no `Audit-Id`.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::class::Class;
+use super::entry::{Arrival, Call, Entry, Outcome};
+use super::redact::{self, bounded};
+use super::writer::Writer;
+use crate::auth::Actor;
+
+/// So much of what was read last is kept, to tell what was asked for.
+const HEAD_BYTES: usize = 1024;
+/// So much of what was written last is kept. The library's own answers have some 130 bytes.
+const TAIL_BYTES: usize = 256;
+
+/// A connection whose requests are all recorded.
+pub struct Watched<S> {
+    stream: S,
+    watch: Rc<Watch>,
+}
+
+/// What is known of a connection.
+pub struct Watch {
+    writer: Writer,
+    peer: IpAddr,
+    seen: RefCell<Seen>,
+}
+
+struct Seen {
+    /// When the connection, or what was read since the last claim, began.
+    since: (Arrival, Instant),
+    /// What was read since the last claim, its beginning.
+    head: Vec<u8>,
+    /// Whether the next byte read belongs to a head, and not to the body of the request claimed last.
+    expects_head: bool,
+    /// What was written last.
+    tail: Vec<u8>,
+}
+
+impl<S> Watched<S> {
+    /// Watches a connection that `peer` has just opened.
+    pub fn new(stream: S, peer: IpAddr, writer: Writer) -> Self {
+        let since = (Arrival::now(), Instant::now());
+        let seen = RefCell::new(Seen { since, head: Vec::new(), expects_head: true, tail: Vec::new() });
+        Self { stream, watch: Rc::new(Watch { writer, peer, seen }) }
+    }
+
+    /// What requests of this connection are claimed at.
+    pub fn watch(&self) -> Rc<Watch> {
+        Rc::clone(&self.watch)
+    }
+}
+
+impl<S> Drop for Watched<S> {
+    fn drop(&mut self) {
+        self.watch.close();
+    }
+}
+
+/// Whether a request brings a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// It does.
+    Follows,
+    /// What follows is the next request.
+    None,
+}
+
+impl Watch {
+    /// A request has come through to the service: it is recorded there.
+    pub fn claim(&self, body: Body) {
+        let mut seen = self.seen.borrow_mut();
+        seen.head.clear();
+        seen.expects_head = body == Body::None;
+    }
+
+    fn has_read(&self, bytes: &[u8]) {
+        let mut seen = self.seen.borrow_mut();
+        if seen.head.is_empty() && !bytes.is_empty() && seen.expects_head {
+            seen.since = (Arrival::now(), Instant::now());
+        }
+        let room = HEAD_BYTES - seen.head.len();
+        seen.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn has_written(&self, bytes: &[u8]) {
+        let mut seen = self.seen.borrow_mut();
+        let bytes = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+        let surplus = (seen.tail.len() + bytes.len()).saturating_sub(TAIL_BYTES);
+        seen.tail.drain(..surplus);
+        seen.tail.extend_from_slice(bytes);
+    }
+
+    /// The connection has ended: records a request that was answered by the library, or that never became complete.
+    fn close(&self) {
+        let seen = self.seen.borrow();
+        let answered = own_answer(&seen.tail);
+        let cut_short = seen.expects_head && !seen.head.trim_ascii().is_empty();
+        if answered.is_none() && !cut_short {
+            return;
+        }
+        let Some(place) = self.writer.try_reserve() else {
+            self.writer.drop_call(Class::Denied);
+            return;
+        };
+        let (method, path) = if seen.expects_head { asked_for(&seen.head) } else { Default::default() };
+        let (arrival, began) = seen.since;
+        let call = Call {
+            arrival,
+            method,
+            path,
+            operation: None,
+            actor: Arc::new(Actor::default()),
+            source_ip: self.peer,
+            trace_id: None,
+            user_agent: None,
+            forwarded_for: None,
+        };
+        let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let response_code = answered.unwrap_or(0);
+        let entry = Entry { call, class: Class::Denied, outcome: Outcome::Rejected, response_code, duration_us };
+        self.writer.record(entry, None, place);
+    }
+}
+
+/// The status of the library's own answer, if that is what was written last.
+fn own_answer(tail: &[u8]) -> Option<u16> {
+    let tail = tail.strip_suffix(b"\r\n\r\n")?;
+    let begin = tail.windows(7).rposition(|bytes| bytes == b"HTTP/1.")?;
+    let head = std::str::from_utf8(&tail[begin..]).ok()?.to_ascii_lowercase();
+    let mut lines = head.split("\r\n");
+    let code = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let by_the_service = lines.any(|line| line.starts_with("audit-id:"));
+    (code >= 400 && !by_the_service).then_some(code)
+}
+
+/// Method and path as far as a head's first line tells them.
+fn asked_for(head: &[u8]) -> (String, String) {
+    let line = head.trim_ascii_start().split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+    let mut words = line.split(|&byte| byte == b' ');
+    let method = words.next().unwrap_or_default();
+    // RFC 9110, section 5.6.2: token
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    if method.is_empty() || !method.iter().all(is_token) {
+        return Default::default();
+    }
+    // A query is never stored.
+    let path = words.next().and_then(|target| target.split(|&byte| byte == b'?').next()).unwrap_or_default();
+    let text = |bytes, max_bytes| bounded(&String::from_utf8_lossy(bytes), max_bytes);
+    (text(method, redact::METHOD_MAX_BYTES), text(path, redact::PATH_MAX_BYTES))
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        self.watch.has_read(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.watch.has_written(&bytes[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_librarys_own_answer_is_known_by_its_form() {
+        let own = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\ndate: x\r\n\r\n";
+        assert_eq!(own_answer(own), Some(400));
+        let after_another = [&b"HTTP/1.1 200 OK\r\naudit-id: x\r\ncontent-length: 2\r\n\r\n{}"[..], own].concat();
+        assert_eq!(own_answer(&after_another), Some(400));
+        let others: [&[u8]; 5] = [
+            b"",
+            b"HTTP/1.1 404 Not Found\r\nAudit-Id: x\r\ncontent-length: 0\r\n\r\n",
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n",
+        ];
+        for tail in others {
+            assert_eq!(own_answer(tail), None, "{}", String::from_utf8_lossy(tail));
+        }
+    }
+
+    #[test]
+    fn method_and_path_are_read_from_whatever_came() {
+        let asked = |head: &[u8]| asked_for(head);
+        let told = |method: &str, path: &str| (method.to_owned(), path.to_owned());
+        assert_eq!(asked(b"GET /node/hostname?token=secret HTTP/1.1\r\nHo"), told("GET", "/node/hostname"));
+        assert_eq!(asked(b"\r\nGET /a"), told("GET", "/a"));
+        assert_eq!(asked(b"GET"), told("GET", ""));
+        assert_eq!(asked(b"GET /\x1b[31m\xff HTTP/1.1"), told("GET", "/\\u{1b}[31m\u{fffd}"));
+        assert_eq!(asked(b"\x16\x03\x01\x02 /"), told("", ""));
+        assert_eq!(asked(b""), told("", ""));
+    }
+}
