@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Ledger, Request, assert_is_error, begin_change, now_s, sign};
+use crate::support::{Agent, Connection, Ledger, Request, assert_is_error, begin_change, now_s, sign};
 
 /// Class, outcome and status of an entry.
 fn gist(entry: &Value) -> (&str, &str, u64) {
@@ -52,6 +52,46 @@ fn a_call_that_names_no_operation_leaves_an_entry() {
             assert_eq!(entry["id"], response.audit_id(), "{case}");
         }
     }
+}
+
+#[test]
+fn bytes_that_are_no_request_leave_a_rejected_entry() {
+    let agent = Agent::start();
+    let mut ledger = Ledger::open(&agent);
+    let many_headers = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(120));
+    for bytes in [
+        "\u{0}\u{1}garbage\r\n\r\n",
+        "GET /\u{202e}é HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /health HTTP/1.1\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: a\r\nUser-Agent: \u{1b}[31m\r\n\r\n",
+        "POST /audit HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        "POST /audit HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        &many_headers,
+    ] {
+        let mut connection = Connection::open(agent.address());
+        connection.send(bytes.as_bytes());
+        let response = connection.receive("GET");
+        assert!((400..500).contains(&response.status), "{bytes:?}: {response:?}");
+        let entries = ledger.awaited("the entry of what is no request");
+        let gists: Vec<_> = entries.iter().map(gist).collect();
+        assert_eq!(gists, [("denied", "rejected", response.status.into())], "{bytes:?}: {entries:#?}");
+        assert_eq!((&entries[0]["user"], &entries[0]["source_ip"]), (&json!(""), &json!("127.0.0.1")), "{bytes:?}");
+        let served = entries[0].to_string();
+        assert!(!served.contains(['\u{1b}', '\u{202e}']), "{served}");
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_within_its_head_leaves_a_rejected_entry() {
+    let agent = Agent::start();
+    let mut ledger = Ledger::open(&agent);
+    let mut connection = Connection::open(agent.address());
+    connection.send(b"GET /node/hostname HTTP/1.1\r\nHost: a\r\nAuthoriz");
+    connection.close_sending_side();
+    let entries = ledger.awaited("the entry of half a head");
+    assert_eq!(entries.len(), 1, "{entries:#?}");
+    assert_eq!((&entries[0]["class"], &entries[0]["outcome"]), (&json!("denied"), &json!("rejected")));
 }
 
 #[test]
