@@ -332,8 +332,10 @@ fn apply(run: i64, transaction: &Transaction<'_>, state: &mut State, record: &Re
             let operation = operation_number(transaction, state, call)?;
             rows::insert_intent(transaction, run, *number, call, operation)
         }
-        // Stored by the transaction that seemed to fail.
-        Record::Entry(seq, ..) if *seq <= state.last_seq => Ok(()),
+        // Stored by the transaction that seemed to fail; an intent of the same batch has just been stored again.
+        Record::Entry(seq, _, intent) if *seq <= state.last_seq => {
+            intent.map_or(Ok(()), |number| rows::delete_intent(transaction, number))
+        }
         Record::Entry(seq, entry, intent) => {
             let operation = operation_number(transaction, state, &entry.call)?;
             let charge_bytes = super::budget::charge_bytes(rows::row_bytes(&entry.call));

@@ -20,8 +20,6 @@ mod network;
 mod os;
 mod paths;
 mod power;
-#[cfg(test)]
-mod real_peer;
 mod service;
 mod status;
 mod time;

@@ -1,0 +1,16 @@
+//! Each promise of the agent, and each failure it must survive, against the real binary.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic: that is how it fails")]
+
+mod command_line;
+mod concurrent;
+mod configuration;
+mod contract;
+mod coverage;
+mod every_call;
+mod intent;
+mod node_changes;
+mod node_input;
+mod openapi;
+mod permission_matrix;
+mod ring_property;
+mod support;

@@ -1,0 +1,71 @@
+//! A real agent on a free port, what tests say to it, and what they read in its ring.
+
+mod agent;
+mod http;
+mod ledger;
+
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+pub(crate) use agent::{Agent, BINARY, Node, sign};
+pub(crate) use http::{Connection, Request, Response, assert_is_error};
+pub(crate) use ledger::Ledger;
+
+/// Waits for what happens in its own time, such as the agent's noticing that a client has gone. The one place that waits.
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "not seen in 30 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Begins a change and leaves it in the air: half of its body is missing. Returns when its intent is on stable storage.
+pub(crate) fn begin_change(agent: &Agent) -> Connection {
+    let request = Request::new("PUT", "/node/hostname").json(r#"{"hostname": "node-7"}"#);
+    let mut connection = Connection::open(agent.address());
+    connection.send(&request.bearer(&agent.token(&["admin"])).head());
+    connection.send(br#"{"hostname": "#);
+    eventually("the intent in the ring file", || (open_intents(agent.node()) == 1).then_some(()));
+    connection
+}
+
+/// How many changes the ring file knows to have begun and not to have ended.
+pub(crate) fn open_intents(node: &Node) -> u64 {
+    let ring = node.state_dir().join(nodeaudit::audit::ring::FILE_NAME);
+    let ring = rusqlite::Connection::open_with_flags(ring, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    ring.busy_timeout(Duration::from_secs(5)).unwrap();
+    ring.query_row("SELECT count(*) FROM intent", [], |row| row.get(0)).unwrap()
+}
+
+/// The binary with these arguments, and nothing of the environment that could configure it.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Runs a command of the binary to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+/// Seconds from 1970.
+pub(crate) fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}
+
+/// Whether a test that needs root and these programs can run here. It says so loudly where it can't.
+pub(crate) fn can_isolate(programs: &[&str]) -> bool {
+    let missing: Vec<_> = programs.iter().filter(|program| !std::path::Path::new(program).exists()).collect();
+    let root = nix::unistd::geteuid().is_root();
+    if root && missing.is_empty() {
+        return true;
+    }
+    eprintln!("SKIPPED: this test needs root (here: {root}) and {missing:?}");
+    false
+}

@@ -1,0 +1,202 @@
+//! Nodes and the agents that run on them.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+use jsonwebtoken::{EncodingKey, Header};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nodeaudit::auth::{Grant, Permission, SigningKey, TokenIssuer};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::http::{Connection, Request, Response};
+use super::now_s;
+
+/// The binary under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_nodeaudit");
+
+/// Whom the tokens of tests name.
+pub(crate) const SUBJECT: &str = "tester@example.com";
+
+/// A folder with a configuration and the agent's state, which outlives the agents that run on it.
+pub(crate) struct Node {
+    folder: TempDir,
+    /// Command and arguments before the agent's own: none, or what isolates it.
+    launcher: Vec<OsString>,
+    arguments: Vec<&'static str>,
+}
+
+impl Node {
+    /// A node with this configuration, on which no call changes anything.
+    pub(crate) fn new(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("nodeaudit.toml"), config).unwrap();
+        Self { folder, launcher: Vec::new(), arguments: vec!["--dev"] }
+    }
+
+    /// The agent is started as on a node in production. It can change what it manages: the configuration must name another root.
+    pub(crate) fn production(mut self) -> Self {
+        self.arguments.retain(|&argument| argument != "--dev");
+        self
+    }
+
+    /// The agent is started by this command and changes the node that it finds itself on.
+    pub(crate) fn isolated(mut self, launcher: &[impl AsRef<str>]) -> Self {
+        assert!(!launcher.is_empty(), "without isolation the agent would change the machine that runs the tests");
+        self.launcher = launcher.iter().map(|part| part.as_ref().into()).collect();
+        self.arguments.push("--apply-changes");
+        self
+    }
+
+    /// The folder that holds all of the node.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The agent's state folder.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.folder().join("state")
+    }
+
+    /// Starts an agent and returns when it listens.
+    pub(crate) fn start(self) -> Agent {
+        let mut line = self.launcher.clone();
+        line.push(BINARY.into());
+        line.extend(["serve", "--listen", "127.0.0.1:0", "--config"].map(OsString::from));
+        line.push(self.folder().join("nodeaudit.toml").into());
+        line.push("--state-dir".into());
+        line.push(self.state_dir().into());
+        line.extend(self.arguments.iter().map(OsString::from));
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]).env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Killed(command.spawn().unwrap());
+
+        let stdout = child.0.stdout.take().unwrap();
+        let mut stderr = BufReader::new(child.0.stderr.take().unwrap());
+        let mut log = String::new();
+        let (address, base_path) = loop {
+            let begin = log.len();
+            assert_ne!(stderr.read_line(&mut log).unwrap(), 0, "the agent ended: {log}");
+            if let Some((_, url)) = log[begin..].split_once("listening on http://") {
+                let (url, _) = url.split_once(',').unwrap();
+                let (address, base_path) = url.split_at(url.find('/').unwrap_or(url.len()));
+                break (address.parse().unwrap(), base_path.to_owned());
+            }
+        };
+        let output = vec![keep(stdout, String::new()), keep(stderr, log)];
+        let key = SigningKey::load(&self.state_dir().join("token.key")).unwrap();
+        Agent { node: Some(self), child, address, base_path, output, key }
+    }
+}
+
+/// A running agent. It ends with its test.
+pub(crate) struct Agent {
+    node: Option<Node>,
+    child: Killed,
+    address: SocketAddr,
+    /// As configured: what stands before every path.
+    pub(crate) base_path: String,
+    output: Vec<JoinHandle<String>>,
+    key: SigningKey,
+}
+
+impl Agent {
+    /// On a node of its own without configuration.
+    pub(crate) fn start() -> Self {
+        Node::new("").start()
+    }
+
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        self.node.as_ref().unwrap()
+    }
+
+    /// The process that was started: the agent, or what isolates it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+
+    /// Makes a call on a connection of its own.
+    pub(crate) fn call(&self, request: &Request) -> Response {
+        Connection::open(self.address).call(request)
+    }
+
+    /// Reads with a token that may do everything, and gives the body of the answer, which must be 200. The path is one below
+    /// the base path.
+    pub(crate) fn read(&self, path: &str) -> Value {
+        let path = format!("{}{path}", self.base_path);
+        let response = self.call(&Request::get(&path).bearer(&self.token(&["admin"])));
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        response.json()
+    }
+
+    /// The entry that a response names.
+    pub(crate) fn entry_of(&self, response: &Response) -> Value {
+        self.read(&format!("/audit/{}", response.audit_id()))["entry"].take()
+    }
+
+    /// A token with these roles.
+    pub(crate) fn token(&self, roles: &[&str]) -> String {
+        self.issue(roles, None)
+    }
+
+    /// A token with these permissions and nothing else.
+    pub(crate) fn token_for(&self, permissions: &[Permission]) -> String {
+        self.issue(&["admin"], Some(permissions.to_vec()))
+    }
+
+    fn issue(&self, roles: &[&str], permissions: Option<Vec<Permission>>) -> String {
+        let roles = roles.iter().map(|&role| role.to_owned()).collect();
+        let grant = Grant { subject: SUBJECT.to_owned(), roles, permissions, lifetime_s: 600 };
+        TokenIssuer::new(&self.key).issue(&grant, now_s()).unwrap()
+    }
+
+    /// A token with any claims, signed with the node's key.
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        let secret = fs::read_to_string(self.node().state_dir().join("token.key")).unwrap();
+        sign(claims, secret.trim_end().as_bytes())
+    }
+
+    /// Sends a signal to the agent and waits for its end. Gives the node and all that the agent wrote to its terminal.
+    pub(crate) fn stop(mut self, signal: Signal) -> (Node, String) {
+        kill(Pid::from_raw(self.child.0.id().try_into().unwrap()), signal).unwrap();
+        let status = self.child.0.wait().unwrap();
+        assert_eq!(status.success(), signal != Signal::SIGKILL, "{status}");
+        let output = self.output.drain(..).map(|output| output.join().unwrap()).collect();
+        (self.node.take().unwrap(), output)
+    }
+}
+
+/// A process that does not outlive its test, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // After `stop` it has ended already, and both of these do nothing.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A token with any claims, signed with any secret.
+pub(crate) fn sign(claims: &Value, secret: &[u8]) -> String {
+    jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(secret)).unwrap()
+}
+
+/// Reads to the end in a thread, so that the writer never waits.
+fn keep(mut output: impl Read + Send + 'static, mut begun: String) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        output.read_to_string(&mut begun).unwrap();
+        begun
+    })
+}

@@ -1,0 +1,183 @@
+//! A small HTTP/1.1 client (RFC 9112) that can also send what no proper client would.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use serde_json::Value;
+
+/// A request as it is to be sent.
+#[derive(Clone)]
+pub(crate) struct Request {
+    method: String,
+    target: String,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn new(method: &str, target: &str) -> Self {
+        Self { method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: Vec::new() }
+    }
+
+    pub(crate) fn get(target: &str) -> Self {
+        Self::new("GET", target)
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("Authorization", format!("Bearer {token}"))
+    }
+
+    pub(crate) fn json(self, body: &str) -> Self {
+        self.header("Content-Type", "application/json").body(body)
+    }
+
+    pub(crate) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        body.as_ref().clone_into(&mut self.body);
+        self
+    }
+
+    /// Head and body.
+    pub(crate) fn whole(&self) -> Vec<u8> {
+        [self.head(), self.body.clone()].concat()
+    }
+
+    /// The head, with the length of a body if there is one.
+    pub(crate) fn head(&self) -> Vec<u8> {
+        let mut head = format!("{} {} HTTP/1.1\r\nHost: node\r\n", self.method, self.target).into_bytes();
+        for (name, value) in &self.headers {
+            head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        }
+        if !self.body.is_empty() {
+            head.extend(format!("Content-Length: {}\r\n", self.body.len()).into_bytes());
+        }
+        head.extend(b"\r\n");
+        head
+    }
+}
+
+/// A response as it came.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The ID of the entry of the call. There is no response without one.
+    pub(crate) fn audit_id(&self) -> &str {
+        self.header("Audit-Id").unwrap_or_else(|| panic!("no Audit-Id: {self:?}"))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Checks the body that every error has, and gives its details.
+#[track_caller]
+pub(crate) fn assert_is_error(response: &Response, status: u16) -> String {
+    assert_eq!(response.status, status, "{}", response.text());
+    assert_eq!(response.header("Content-Type"), Some("application/json"));
+    let body = response.json();
+    let fields: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, ["code", "details", "error"], "{body}");
+    assert_eq!(body["code"], status);
+    assert!(body["error"].as_str().is_some_and(|error| !error.is_empty()), "{body}");
+    body["details"].as_str().unwrap().to_owned()
+}
+
+/// A connection that is kept alive from call to call.
+pub(crate) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        // Only a broken agent is that slow: a test must end all the same.
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    pub(crate) fn call(&mut self, request: &Request) -> Response {
+        self.send(&request.whole());
+        self.receive(&request.method)
+    }
+
+    /// Sends these bytes, whatever they are.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// Goes away without a farewell, as a client does that crashes.
+    pub(crate) fn reset(self) {
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(self.0.get_ref(), sockopt::Linger, &at_once).unwrap();
+    }
+
+    /// Says that nothing more comes, and still listens.
+    pub(crate) fn close_sending_side(&self) {
+        self.0.get_ref().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Reads the response to a request with that method.
+    pub(crate) fn receive(&mut self, method: &str) -> Response {
+        let status_line = self.line();
+        let status = status_line.split(' ').nth(1).unwrap_or_else(|| panic!("{status_line:?}")).parse().unwrap();
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line();
+            let Some((name, value)) = line.split_once(':') else { break };
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+        let mut response = Response { status, headers, body: Vec::new() };
+        if method != "HEAD" {
+            response.body = self.body(&response);
+        }
+        response
+    }
+
+    fn body(&mut self, response: &Response) -> Vec<u8> {
+        if response.header("Transfer-Encoding").is_none() {
+            let length = response.header("Content-Length").map_or(0, |length| length.parse().unwrap());
+            return self.bytes(length);
+        }
+        let mut body = Vec::new();
+        loop {
+            let length = usize::from_str_radix(&self.line(), 16).unwrap();
+            body.extend(self.bytes(length));
+            self.line();
+            if length == 0 {
+                return body;
+            }
+        }
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.0.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// A line without its end.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "the agent closed the connection");
+        line.trim_end_matches(['\r', '\n']).to_owned()
+    }
+}
