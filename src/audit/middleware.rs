@@ -22,7 +22,7 @@ use super::entry::{Arrival, Call, Entry, EntryId, Outcome};
 use super::redact::{self, bounded};
 use super::ring::IntentNumber;
 use super::writer::{Place, Recorded, StoreError, Writer};
-use crate::auth::{Actor, Refusal, authorize};
+use crate::auth::{Actor, Permission, Refusal, authorize};
 use crate::operation::{Operation, Operations};
 
 /// Names the entry of the call that a response answers.
@@ -141,11 +141,12 @@ impl Auditing {
         Ok(())
     }
 
-    /// Whether the handler may run although the store fails: reads if the operator says so, and always what is public.
+    /// Whether the handler may run although the store fails: reads if the operator says so. What is public always answers, and
+    /// so does the ring itself, because it tells why.
     fn may_go_unrecorded(&self, open: &OpenCall) -> bool {
-        let operation = open.call.as_ref().and_then(|call| call.operation);
-        let public = operation.is_some_and(|operation| operation.permission == crate::auth::Permission::Public);
-        open.class != Class::Change && (public || self.on_store_failure == OnStoreFailure::Serve)
+        let permission = open.call.as_ref().and_then(|call| call.operation).map(|operation| operation.permission);
+        let always = matches!(permission, Some(Permission::Public | Permission::AuditRead));
+        open.class != Class::Change && (always || self.on_store_failure == OnStoreFailure::Serve)
     }
 
     fn call(&self, request: &ServiceRequest) -> Call {

@@ -3,7 +3,9 @@
 //! Owned by the writer's thread. Takes batches, stores each in one transaction with what it evicts, and returns when the batch
 //! is on stable storage. Knows neither who waits for that nor HTTP.
 
+mod damage;
 mod file;
+mod reserve;
 mod rows;
 
 use std::collections::HashMap;
@@ -20,7 +22,9 @@ use super::class::Class;
 use super::entry::{Call, Entry, Seq};
 use super::retention::{Limits, Retention};
 
+pub use damage::kept_aside;
 pub use file::{FILE_NAME, SCHEMA_VERSION};
+use reserve::SeqReserve;
 pub(super) use rows::CALL_COLUMNS;
 
 /// Where the ring is, how large it may get, and which boot this is.
@@ -69,6 +73,13 @@ pub enum Record {
 }
 
 impl Record {
+    fn seq(&self) -> Option<Seq> {
+        match self {
+            Self::Entry(seq, ..) => Some(*seq),
+            Self::Intent(..) | Self::Dropped(..) => None,
+        }
+    }
+
     /// What the record takes in the ring file, an upper bound.
     pub fn bytes(&self) -> usize {
         let bytes = match self {
@@ -163,6 +174,7 @@ pub struct Ring {
     gate: Gate,
     /// Held while the ring is open: two writers would give the same seqs.
     _lock: File,
+    reserve: SeqReserve,
     run: i64,
     run_tag: u32,
     /// None after a failed transaction: memory and file may differ, so the file is read again first.
@@ -184,30 +196,39 @@ impl Ring {
     /// A damaged file is set aside, and a new ring with a new epoch takes its place.
     pub fn open(options: &RingOptions) -> Result<Self, RingError> {
         let lock = file::lock(&options.state_dir)?;
-        match Self::open_file(options, &lock, 0) {
+        match Self::open_file(options, &lock, Seq(0)) {
             Err(damage) if damage.is_damage() => {
-                let seq_base = file::set_aside(options)?;
+                let seq_base = damage::set_aside(options)?;
                 Self::open_file(options, &lock, seq_base)
             }
             opened => opened,
         }
     }
 
-    fn open_file(options: &RingOptions, lock: &File, seq_base: u64) -> Result<Self, RingError> {
+    fn open_file(options: &RingOptions, lock: &File, seq_base: Seq) -> Result<Self, RingError> {
         let budget = Budget::new(options.max_bytes);
         let mut connection = file::open(options, budget, seq_base)?;
         let (run, run_tag) = file::begin_run(&mut connection, options).during("store the start of this run")?;
-        let gate = Gate::default();
+        let (gate, reserve) = (Gate::default(), SeqReserve::open(&options.state_dir));
         let lock = lock.try_clone().map_err(|source| RingError::File {
             act: "lock the state folder",
             path: options.state_dir.clone(),
             source,
         })?;
-        let mut ring =
-            Self { connection, options: options.clone(), budget, gate, _lock: lock, run, run_tag, state: None };
+        let mut ring = Self {
+            connection,
+            options: options.clone(),
+            budget,
+            gate,
+            _lock: lock,
+            reserve,
+            run,
+            run_tag,
+            state: None,
+        };
         ring.fit_limits()?;
         ring.close_open_intents()?;
-        file::reserve(options, budget);
+        file::reserve_wal(options, budget);
         Ok(ring)
     }
 
@@ -233,8 +254,14 @@ impl Ring {
 
     /// Stores a batch in one transaction and returns when it is on stable storage. Entries have rising seqs.
     ///
-    /// After an error nothing or everything of the batch is stored; storing it again stores each entry once.
+    /// After an error nothing or everything of the batch is stored; storing it again stores it once.
     pub fn store(&mut self, batch: &[Record]) -> Result<(), RingError> {
+        let last_stored = self.last_seq()?;
+        if batch.iter().find_map(Record::seq).is_some_and(|first| first <= last_stored) {
+            // The transaction that seemed to fail did not, and it was this whole batch.
+            return Ok(());
+        }
+        self.reserve.cover(batch.iter().rev().find_map(Record::seq).unwrap_or(last_stored));
         self.transact("store a batch of entries", |run, transaction, state| {
             batch.iter().try_for_each(|record| apply(run, transaction, state, record))
         })?;
@@ -331,10 +358,6 @@ fn apply(run: i64, transaction: &Transaction<'_>, state: &mut State, record: &Re
         Record::Intent(number, call) => {
             let operation = operation_number(transaction, state, call)?;
             rows::insert_intent(transaction, run, *number, call, operation)
-        }
-        // Stored by the transaction that seemed to fail; an intent of the same batch has just been stored again.
-        Record::Entry(seq, _, intent) if *seq <= state.last_seq => {
-            intent.map_or(Ok(()), |number| rows::delete_intent(transaction, number))
         }
         Record::Entry(seq, entry, intent) => {
             let operation = operation_number(transaction, state, &entry.call)?;

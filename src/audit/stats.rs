@@ -6,7 +6,7 @@ use std::path::Path;
 use super::class::{Class, Durability};
 use super::entry::Seq;
 use super::reader::{ClassFacts, ReadError, Reader};
-use super::ring::{FILE_NAME, RingOptions};
+use super::ring::{FILE_NAME, RingOptions, kept_aside};
 use super::writer::Writer;
 use crate::host::clock;
 use schemars::JsonSchema;
@@ -30,7 +30,7 @@ pub struct AuditStatus {
     pub entries: u64,
     /// Entries that the ring holds at most.
     pub max_entries: u64,
-    /// Bytes of the ring's files: database, WAL and shared memory.
+    /// Bytes of the ring's files, reserved space included: database, WAL and shared memory.
     pub bytes: u64,
     /// Bytes that they have at most.
     pub max_bytes: u64,
@@ -46,6 +46,8 @@ pub struct AuditStatus {
     pub dropped: u64,
     /// Changes whose outcome is unknown, because the agent died between intent and outcome.
     pub interrupted: u64,
+    /// Damaged ring files that were set aside and are kept in the state folder, the last three at most.
+    pub damaged_files: u64,
     /// The retention classes.
     pub classes: Vec<ClassStatus>,
 }
@@ -112,6 +114,7 @@ impl AuditStatus {
             evicted: sum(|class| class.evicted),
             dropped: sum(|class| class.dropped),
             interrupted: sum(|class| class.interrupted),
+            damaged_files: kept_aside(&options.state_dir).len() as u64,
             classes: classes.into(),
         })
     }

@@ -30,7 +30,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// Why a call can't be recorded now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// No place became free, or no commit returned, within [`STORE_DEADLINE`].
+    /// No place became free, or no commit returned, within two seconds.
     #[error("the audit store did not answer within {} s", STORE_DEADLINE.as_secs())]
     TimedOut,
     /// The last attempt to store failed.

@@ -45,7 +45,7 @@ pub(super) fn role_lines(roles: &[String]) -> String {
 pub struct Actor {
     /// The token's subject; empty for an anonymous caller.
     pub user: String,
-    /// Role names from the token, a line each: at most [`ROLES_MAX_BYTES`], see [`role_lines`].
+    /// Role names from the token, a line each, 512 bytes at most.
     pub roles: String,
     /// The token's `jti`.
     pub token_id: Option<String>,

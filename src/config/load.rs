@@ -466,13 +466,13 @@ mod tests {
     #[test]
     fn development_keeps_to_its_folder_and_to_the_loopback() {
         let sources = |listen: &str| Sources {
-            preset: Preset::Dev("/work/nodeaudit-state".into()),
+            preset: Preset::Dev("/srv/nodeaudit-state".into()),
             file: ConfigFile::None,
             listen: Some(listen.parse().unwrap()),
             state_dir: None,
         };
         let config = Config::load(&sources("[::1]:0"), []).unwrap();
-        assert_eq!(config.state_dir, Path::new("/work/nodeaudit-state"));
+        assert_eq!(config.state_dir, Path::new("/srv/nodeaudit-state"));
         assert_eq!(config.auth.anonymous_permissions, [Permission::HealthRead]);
         let told = Config::load(&sources("0.0.0.0:8080"), []).unwrap_err().to_string();
         assert!(told.starts_with("--listen: server.listen: must be a loopback address with --dev"));

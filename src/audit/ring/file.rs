@@ -1,6 +1,7 @@
-//! The ring file as a file: made, opened, checked, set aside, reserved on the disk.
+//! The ring file as a file: made, opened, checked, given its space on the disk.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::ffi::c_int;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -8,11 +9,13 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{FallocateFlags, fallocate};
 use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::config::DbConfig;
+use rusqlite::ffi::{SQLITE_FCNTL_CHUNK_SIZE, SQLITE_OK, sqlite3_file_control};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::{During, RingError, RingOptions};
 use crate::audit::budget::{Budget, PAGE_BYTES};
 use crate::audit::class::Class;
+use crate::audit::entry::Seq;
 
 /// Name of the ring file in the state folder.
 pub const FILE_NAME: &str = "ring.sqlite";
@@ -37,12 +40,13 @@ pub(super) fn lock(state_dir: &Path) -> Result<File, RingError> {
 }
 
 /// Opens the ring file for writing; makes it where there is none.
-pub(super) fn open(options: &RingOptions, budget: Budget, seq_base: u64) -> Result<Connection, RingError> {
+pub(super) fn open(options: &RingOptions, budget: Budget, seq_base: Seq) -> Result<Connection, RingError> {
     let path = options.state_dir.join(FILE_NAME);
     create_private(&options.state_dir, &path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(&path, flags).during("open the ring file")?;
     configure(&connection, budget).during("configure the ring file")?;
+    grow_at_once(&connection, budget).during("reserve the ring file's space")?;
     match versions(&connection).during("read the ring's version")? {
         (0, 0) if is_empty(&connection).during("read the ring's tables")? => {
             create_schema(&mut connection, options, seq_base)?;
@@ -73,7 +77,7 @@ fn create_private(state_dir: &Path, path: &Path) -> Result<(), RingError> {
 }
 
 /// What was made or renamed in a folder survives a power cut only when the folder itself is synced.
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
@@ -103,14 +107,14 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
 }
 
-fn create_schema(connection: &mut Connection, options: &RingOptions, seq_base: u64) -> Result<(), RingError> {
+fn create_schema(connection: &mut Connection, options: &RingOptions, seq_base: Seq) -> Result<(), RingError> {
     let epoch = uuid::Builder::from_random_bytes(random()?).into_uuid();
     let create = |connection: &mut Connection| {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(SCHEMA)?;
         transaction.execute(
             "INSERT INTO ring (id, epoch, created_ms, seq_base) VALUES (1, ?1, ?2, ?3)",
-            params![epoch.as_bytes(), options.started_ms, seq_base],
+            params![epoch.as_bytes(), options.started_ms, seq_base.0],
         )?;
         for class in Class::ALL {
             let sql = "INSERT INTO loss (class, evicted, dropped, interrupted) VALUES (?1, 0, 0, 0)";
@@ -163,55 +167,42 @@ pub(super) fn shrink(connection: &Connection, budget: Budget) -> rusqlite::Resul
     connection.pragma_update(None, "max_page_count", budget.pages())
 }
 
-/// Reserves the ring's space on the disk, so that it goes on when something else has filled the disk.
+/// Has the database take all the space that it may ever need at once, and keep it: the ring goes on when something else has
+/// filled the disk.
+#[expect(unsafe_code, reason = "rusqlite does not wrap sqlite3_file_control()")]
+fn grow_at_once(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
+    let mut chunk_bytes = c_int::try_from(budget.pages() * PAGE_BYTES).unwrap_or(1 << 30);
+    // SAFETY: the handle is that of an open connection, which outlives the call; a null name is the main database; and
+    // SQLITE_FCNTL_CHUNK_SIZE reads one C int behind the pointer (sqlite3.h), which is ours and live.
+    let code = unsafe {
+        let file = SQLITE_FCNTL_CHUNK_SIZE;
+        sqlite3_file_control(connection.handle(), std::ptr::null(), file, (&raw mut chunk_bytes).cast())
+    };
+    match code {
+        SQLITE_OK => Ok(()),
+        code => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)),
+    }
+}
+
+/// Has the WAL keep the space that it may ever need. It exists only after the first transaction.
 ///
 /// Best effort: a file system that can't reserve gives what it has when it is asked.
-pub(super) fn reserve(options: &RingOptions, budget: Budget) {
-    let database = options.state_dir.join(FILE_NAME);
-    for (path, bytes) in [(wal_of(&database), budget.wal_bytes()), (database, budget.pages() * PAGE_BYTES)] {
-        let reserved = OpenOptions::new().write(true).open(&path).and_then(|file| {
-            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-            fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes).map_err(io::Error::from)
-        });
-        if let Err(error) = reserved {
-            log::warn!("can't reserve {bytes} bytes for {}: {error}", path.display());
-        }
+pub(super) fn reserve_wal(options: &RingOptions, budget: Budget) {
+    let wal = wal_of(&options.state_dir.join(FILE_NAME));
+    let reserved = OpenOptions::new().write(true).open(&wal).and_then(|file| {
+        let bytes = i64::try_from(budget.wal_bytes()).unwrap_or(i64::MAX);
+        fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes).map_err(io::Error::from)
+    });
+    if let Err(error) = reserved {
+        log::warn!("can't reserve {} bytes for {}: {error}", budget.wal_bytes(), wal.display());
     }
 }
 
-fn wal_of(database: &Path) -> PathBuf {
-    database.with_extension("sqlite-wal")
-}
-
-/// Moves a damaged ring out of the way, under a name that says when. Gives the seq after which the new ring counts on.
-pub(super) fn set_aside(options: &RingOptions) -> Result<u64, RingError> {
-    let database = options.state_dir.join(FILE_NAME);
-    let seq = last_readable_seq(&database);
-    let aside = options.state_dir.join(format!("{FILE_NAME}.damaged-{}", options.started_ms));
-    log::error!("{} is damaged; it is kept as {}", database.display(), aside.display());
-    fs::rename(&database, &aside).map_err(|source| RingError::File {
-        act: "set aside",
-        path: database.clone(),
-        source,
-    })?;
-    let wal = wal_of(&database);
-    if wal.exists() {
-        let aside_wal = wal_of(&aside.with_extension("sqlite"));
-        fs::rename(&wal, &aside_wal).map_err(|source| RingError::File { act: "set aside", path: wal, source })?;
-    }
-    Ok(seq)
-}
-
-/// The highest seq that can still be read from a damaged ring; 0 where there is none.
-fn last_readable_seq(database: &Path) -> u64 {
-    let Ok(connection) = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY) else {
-        return 0;
-    };
-    let newest = |class: Class| {
-        let sql = format!("SELECT seq FROM {} ORDER BY ordinal DESC LIMIT 1", class.as_str());
-        connection.query_row(&sql, [], |row| row.get::<_, u64>(0)).unwrap_or(0)
-    };
-    Class::ALL.into_iter().map(newest).max().unwrap_or(0)
+/// The WAL of a database.
+pub(super) fn wal_of(database: &Path) -> PathBuf {
+    let mut wal = database.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], RingError> {
