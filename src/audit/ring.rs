@@ -228,6 +228,8 @@ impl Ring {
         };
         ring.fit_limits()?;
         ring.close_open_intents()?;
+        // The first checkpoint is when the database takes its space.
+        ring.wal_checkpoint("PASSIVE")?;
         file::reserve_wal(options, budget);
         Ok(ring)
     }
