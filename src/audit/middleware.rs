@@ -78,17 +78,17 @@ pub async fn audit(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let auditing = auditing.into_inner();
     let (mut open, verdict) = auditing.open(&request).await;
-    let wait = if matches!(verdict, Verdict::NotRecordable(_)) { Wait::Never } else { Wait::ForStrict };
     request.extensions_mut().insert(verdict);
 
     let Ok(result) = AssertUnwindSafe(next.call(request)).catch_unwind().await else {
-        let (id, _) = open.complete(Outcome::Panicked, 500, Wait::Never).await;
-        return Err(failed(id, (auditing.answer)(CallFailure::Panicked)));
+        let (id, stored) = open.complete(Outcome::Panicked, 500).await;
+        let failure = stored.map_or_else(CallFailure::NotStored, |()| CallFailure::Panicked);
+        return Err(failed(id, (auditing.answer)(failure)));
     };
     match result {
         Ok(response) => {
             let code = response.status().as_u16();
-            let (id, stored) = open.complete(Outcome::Completed, code, wait).await;
+            let (id, stored) = open.complete(Outcome::Completed, code).await;
             let mut response = match stored {
                 Ok(()) => response.map_into_boxed_body(),
                 Err(error) => response.into_response((auditing.answer)(CallFailure::NotStored(error))),
@@ -98,7 +98,7 @@ pub async fn audit(
         }
         Err(error) => {
             let response = error.error_response();
-            let (id, stored) = open.complete(Outcome::Completed, response.status().as_u16(), wait).await;
+            let (id, stored) = open.complete(Outcome::Completed, response.status().as_u16()).await;
             let response = match stored {
                 Ok(()) => response,
                 Err(error) => (auditing.answer)(CallFailure::NotStored(error)),
@@ -115,13 +115,26 @@ impl Auditing {
         let call = self.call(request);
         let permitted = call.operation.map(|operation| authorize(&call.actor, operation.permission));
         let class = class_of(&call, permitted.as_ref());
-        let mut open =
-            OpenCall { writer: self.writer.clone(), started, class, call: Some(call), intent: None, place: None };
+        let mut open = OpenCall {
+            writer: self.writer.clone(),
+            started,
+            class,
+            call: Some(call),
+            intent: None,
+            place: None,
+            demand: Demand::Stored,
+        };
         let recordable = self.admit(&mut open).await;
+        let always_answers = self.always_answers(&open);
+        open.demand = match &recordable {
+            Ok(()) if always_answers => Demand::StoredIfPossible,
+            Ok(()) => Demand::Stored,
+            Err(_) => Demand::Nothing,
+        };
         let verdict = match (permitted, recordable) {
             // A refusal changes nothing, whether it can be recorded or not.
             (Some(Err(refusal)), _) => Verdict::Refused(refusal),
-            (_, Err(error)) if !self.may_go_unrecorded(&open) => Verdict::NotRecordable(error),
+            (_, Err(error)) if !always_answers => Verdict::NotRecordable(error),
             _ => Verdict::Proceed,
         };
         (open, verdict)
@@ -143,7 +156,7 @@ impl Auditing {
 
     /// Whether the handler may run although the store fails: reads if the operator says so. What is public always answers, and
     /// so does the ring itself, because it tells why.
-    fn may_go_unrecorded(&self, open: &OpenCall) -> bool {
+    fn always_answers(&self, open: &OpenCall) -> bool {
         let permission = open.call.as_ref().and_then(|call| call.operation).map(|operation| operation.permission);
         let always = matches!(permission, Some(Permission::Public | Permission::AuditRead));
         open.class != Class::Change && (always || self.on_store_failure == OnStoreFailure::Serve)
@@ -189,13 +202,15 @@ fn class_of(call: &Call, permitted: Option<&Result<(), Refusal>>) -> Class {
     }
 }
 
-/// Whether a response waits for the commit of its entry.
+/// What has to be true of an entry before its response leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
-    /// Where the entry's class is strict.
-    ForStrict,
-    /// Not: the store fails, and nothing was done.
-    Never,
+enum Demand {
+    /// In a strict class it is on stable storage.
+    Stored,
+    /// The same, but where the store fails the response leaves all the same.
+    StoredIfPossible,
+    /// Nothing: the store is known to fail, and nothing was changed.
+    Nothing,
 }
 
 /// A call without an outcome yet. Dropped without one, it is recorded as aborted.
@@ -206,15 +221,17 @@ struct OpenCall {
     call: Option<Call>,
     intent: Option<IntentNumber>,
     place: Option<Place>,
+    demand: Demand,
 }
 
 impl OpenCall {
     /// Records the outcome. Gives the entry's ID, if there is an entry, and whether it is stored as its class demands.
-    async fn complete(&mut self, outcome: Outcome, code: u16, wait: Wait) -> (Option<EntryId>, Result<(), StoreError>) {
+    async fn complete(&mut self, outcome: Outcome, code: u16) -> (Option<EntryId>, Result<(), StoreError>) {
         let Some(Recorded { id, commit }) = self.record(outcome, code) else { return (None, Ok(())) };
-        let stored = match commit {
-            Some(commit) if wait == Wait::ForStrict => commit.wait().await,
-            _ => Ok(()),
+        let stored = match (commit, self.demand) {
+            (Some(commit), Demand::Stored) => commit.wait().await,
+            (Some(commit), Demand::StoredIfPossible) => commit.wait().await.or(Ok(())),
+            (Some(_), Demand::Nothing) | (None, _) => Ok(()),
         };
         (Some(id), stored)
     }

@@ -94,7 +94,7 @@ fn a_restart_keeps_every_entry_and_goes_on_counting() {
 fn a_damaged_ring_is_set_aside_and_a_new_one_serves() {
     let agent = Agent::start();
     (0..10).for_each(|_| drop(agent.call(&Request::get("/health"))));
-    let epoch = agent.read("/audit/status")["epoch"].clone();
+    let before = agent.read("/audit/status");
     let (node, _) = agent.stop(Signal::SIGTERM);
     let ring = node.state_dir().join("ring.sqlite");
     let mut bytes = fs::read(&ring).unwrap();
@@ -102,8 +102,11 @@ fn a_damaged_ring_is_set_aside_and_a_new_one_serves() {
     fs::write(&ring, &bytes).unwrap();
 
     let agent = node.start();
+    agent.call(&Request::get("/health"));
     let status = agent.read("/audit/status");
-    assert_ne!(status["epoch"], epoch, "a new ring has a new epoch");
+    assert_ne!(status["epoch"], before["epoch"], "a new ring has a new epoch");
+    assert!(status["first_seq"].as_u64() > before["last_seq"].as_u64(), "seq goes on: {status}");
+    assert_eq!(status["damaged_files"], 1);
     let names: Vec<String> = fs::read_dir(agent.node().state_dir())
         .unwrap()
         .map(|file| file.unwrap().file_name().into_string().unwrap())

@@ -6,6 +6,7 @@ mod concurrent;
 mod configuration;
 mod contract;
 mod coverage;
+mod disk_full;
 mod every_call;
 mod intent;
 mod node_changes;
