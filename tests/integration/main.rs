@@ -12,6 +12,7 @@ mod intent;
 mod node_changes;
 mod node_input;
 mod openapi;
+mod panic;
 mod permission_matrix;
 mod ring_property;
 mod support;
