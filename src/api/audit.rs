@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-use super::endpoint::{Endpoint, PathParameter, Success, schema_of};
+use super::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
 use super::export::{Export, Format};
 use super::json::{Json, Pending, write};
 use super::{ApiError, AppState};
@@ -26,9 +26,7 @@ const LIST: Endpoint = Endpoint {
         permission: Permission::AuditRead,
         summary: "List audit log entries, newest first.",
     },
-    path_parameters: &[],
-    query: Some(schema_of::<PageQuery>),
-    body: None,
+    input: Input { query: Some(schema_of::<PageQuery>), ..Input::NONE },
     success: Success::json("List of audit entries.", &[("application/json", schema_of::<AuditPage>)]),
     errors: &[],
     handler: || web::to(list),
@@ -42,9 +40,7 @@ const EXPORT: Endpoint = Endpoint {
         permission: Permission::AuditRead,
         summary: "Export all audit entries, oldest first.",
     },
-    path_parameters: &[],
-    query: Some(schema_of::<ExportQuery>),
-    body: None,
+    input: Input { query: Some(schema_of::<ExportQuery>), ..Input::NONE },
     success: Success {
         status: 200,
         description: "All entries held when the export began.",
@@ -65,9 +61,7 @@ const STATUS: Endpoint = Endpoint {
         permission: Permission::AuditRead,
         summary: "The audit ring described: what it holds, what it lost, whether it can store.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("The audit ring.", &[("application/json", schema_of::<AuditStatus>)]),
     errors: &[],
     handler: || web::to(status),
@@ -81,13 +75,14 @@ const GET: Endpoint = Endpoint {
         permission: Permission::AuditRead,
         summary: "Get one audit log entry.",
     },
-    path_parameters: &[PathParameter {
-        name: "id",
-        description: "The entry's ID, as in the header `Audit-Id` of the response to its call.",
-        schema: schema_of::<uuid::Uuid>,
-    }],
-    query: None,
-    body: None,
+    input: Input {
+        path_parameters: &[PathParameter {
+            name: "id",
+            description: "The entry's ID, as in the header `Audit-Id` of the response to its call.",
+            schema: schema_of::<uuid::Uuid>,
+        }],
+        ..Input::NONE
+    },
     success: Success::json("The entry.", &[("application/json", schema_of::<OneEntry>)]),
     errors: &[404],
     handler: || web::to(get),

@@ -50,17 +50,29 @@ impl Success {
     }
 }
 
-/// An operation with its shapes and its handler.
+/// What a call brings beside method and path.
 #[derive(Clone, Copy)]
-pub struct Endpoint {
-    /// Method, path, ID and permission.
-    pub operation: Operation,
+pub struct Input {
     /// One for each `{name}` in the path.
     pub path_parameters: &'static [PathParameter],
     /// The shape of the query; its properties are the parameters. None: any query is refused.
     pub query: Option<SchemaOf>,
     /// The shape of the JSON body; none where there is no body.
     pub body: Option<SchemaOf>,
+}
+
+impl Input {
+    /// Nothing.
+    pub const NONE: Self = Self { path_parameters: &[], query: None, body: None };
+}
+
+/// An operation with its shapes and its handler.
+#[derive(Clone, Copy)]
+pub struct Endpoint {
+    /// Method, path, ID and permission.
+    pub operation: Operation,
+    /// What a call brings beside method and path.
+    pub input: Input,
     /// The answer where nothing went wrong.
     pub success: Success,
     /// Error statuses of its own, beside those that every operation can answer (400, 401, 403, 500, 503).

@@ -4,7 +4,7 @@ use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::endpoint::{Endpoint, Success, schema_of};
+use super::endpoint::{Endpoint, Input, Success, schema_of};
 use super::{ApiError, AppState};
 use crate::auth::Permission;
 use crate::operation::{Method, Operation};
@@ -20,9 +20,7 @@ const LIVE: Endpoint = Endpoint {
         permission: Permission::Public,
         summary: "Whether the agent lives.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("It lives.", &[("application/json", schema_of::<Health>)]),
     errors: &[],
     handler: || web::to(live),
@@ -36,9 +34,7 @@ const READY: Endpoint = Endpoint {
         permission: Permission::Public,
         summary: "Whether the audit store can write, so that changes are accepted; 503 where it can't.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("It can.", &[("application/json", schema_of::<Health>)]),
     errors: &[],
     handler: || web::to(ready),

@@ -57,7 +57,7 @@ fn operation(endpoint: &Endpoint, anonymous: PermissionSet, generator: &mut Sche
         described["security"] = if optional { json!([{ "bearer": [] }, {}]) } else { json!([{ "bearer": [] }]) };
         described["description"] = json!(format!("Needs the permission `{}`.", operation.permission.as_str()));
     }
-    if let Some(body) = endpoint.body {
+    if let Some(body) = endpoint.input.body {
         described["requestBody"] =
             json!({ "required": true, "content": { "application/json": { "schema": body(generator) } } });
     }
@@ -66,8 +66,10 @@ fn operation(endpoint: &Endpoint, anonymous: PermissionSet, generator: &mut Sche
 
 fn parameters(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Vec<Value> {
     let mut parameters: Vec<Value> =
-        endpoint.path_parameters.iter().map(|parameter| path_parameter(parameter, generator)).collect();
-    let Some(query) = endpoint.query.map(|schema| resolve(schema(generator), generator)) else { return parameters };
+        endpoint.input.path_parameters.iter().map(|parameter| path_parameter(parameter, generator)).collect();
+    let Some(query) = endpoint.input.query.map(|schema| resolve(schema(generator), generator)) else {
+        return parameters;
+    };
     let required = query.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
     let properties = query.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
     parameters.extend(properties.into_iter().map(|(name, mut schema)| {

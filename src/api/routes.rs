@@ -61,7 +61,7 @@ fn resource(path: &str, endpoints: &[Endpoint]) -> Resource {
             Method::Post => HttpMethod::POST,
             Method::Put => HttpMethod::PUT,
         }));
-        if endpoint.query.is_none() {
+        if endpoint.input.query.is_none() {
             route = route.wrap(from_fn(refuse_query));
         }
         resource = resource.route(route.wrap(from_fn(answer_verdict)));

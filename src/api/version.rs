@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::AppState;
-use super::endpoint::{Endpoint, Success, schema_of};
+use super::endpoint::{Endpoint, Input, Success, schema_of};
 use super::json::{Json, Pending};
 use crate::auth::Permission;
 use crate::operation::{Method, Operation};
@@ -22,9 +22,7 @@ const VERSION: Endpoint = Endpoint {
         permission: Permission::HealthRead,
         summary: "The agent's version.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("The version.", &[("application/json", schema_of::<About>)]),
     errors: &[],
     handler: || web::to(version),
@@ -38,9 +36,7 @@ const OPENAPI: Endpoint = Endpoint {
         permission: Permission::HealthRead,
         summary: "This API, described as OpenAPI 3.1.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("The description.", &[("application/json", schema_of::<Map<String, Value>>)]),
     errors: &[],
     handler: || web::to(openapi),

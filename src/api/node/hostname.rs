@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::body::Object;
-use crate::api::endpoint::{Endpoint, Success, schema_of};
+use crate::api::endpoint::{Endpoint, Input, Success, schema_of};
 use crate::api::{ApiError, AppState};
 use crate::auth::Permission;
 use crate::host::{Hostname, HostnameReading};
@@ -22,9 +22,7 @@ const GET: Endpoint = Endpoint {
         permission: Permission::NodeRead,
         summary: "The host name.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("The host name.", &[("application/json", schema_of::<HostnameReading>)]),
     errors: &[],
     handler: || web::to(get),
@@ -38,9 +36,7 @@ const PUT: Endpoint = Endpoint {
         permission: Permission::NodeWrite,
         summary: "Gives the node another host name, now and for later boots.",
     },
-    path_parameters: &[],
-    query: None,
-    body: Some(schema_of::<HostnameChange>),
+    input: Input { body: Some(schema_of::<HostnameChange>), ..Input::NONE },
     success: Success::json("The new host name.", &[("application/json", schema_of::<HostnameReading>)]),
     errors: &[413, 415],
     handler: || web::to(put),

@@ -2,7 +2,7 @@
 
 use actix_web::web;
 
-use crate::api::endpoint::{Endpoint, Success, schema_of};
+use crate::api::endpoint::{Endpoint, Input, Success, schema_of};
 use crate::api::{ApiError, AppState};
 use crate::auth::Permission;
 use crate::host::{Log, LogQuery};
@@ -19,9 +19,7 @@ const GET: Endpoint = Endpoint {
         permission: Permission::LogRead,
         summary: "The newest entries of the journal.",
     },
-    path_parameters: &[],
-    query: Some(schema_of::<LogQuery>),
-    body: None,
+    input: Input { query: Some(schema_of::<LogQuery>), ..Input::NONE },
     success: Success::json("Entries, newest first.", &[("application/json", schema_of::<Log>)]),
     errors: &[],
     handler: || web::to(get),

@@ -2,7 +2,7 @@
 
 use actix_web::web;
 
-use crate::api::endpoint::{Endpoint, Success, schema_of};
+use crate::api::endpoint::{Endpoint, Input, Success, schema_of};
 use crate::api::{ApiError, AppState};
 use crate::auth::Permission;
 use crate::host::Memory;
@@ -19,9 +19,7 @@ const GET: Endpoint = Endpoint {
         permission: Permission::NodeRead,
         summary: "The node's memory.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("The memory and how much of it is in use.", &[("application/json", schema_of::<Memory>)]),
     errors: &[],
     handler: || web::to(get),

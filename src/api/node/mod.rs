@@ -19,7 +19,7 @@ use super::endpoint::Endpoint;
 
 /// Every endpoint of `/node`. A new family is one file and one line here.
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let families: [&[Endpoint]; 13] = [
+    let families: &[&[Endpoint]] = &[
         &hostname::ENDPOINTS,
         &status::ENDPOINTS,
         &os::ENDPOINTS,
@@ -63,7 +63,7 @@ mod tests {
             let path = endpoint.operation.path;
             let in_path: Vec<_> =
                 path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
-            let described: Vec<_> = endpoint.path_parameters.iter().map(|parameter| parameter.name).collect();
+            let described: Vec<_> = endpoint.input.path_parameters.iter().map(|parameter| parameter.name).collect();
             assert_eq!(in_path, described, "{path}");
         }
     }
@@ -82,7 +82,7 @@ mod tests {
         let mut generator = SchemaGenerator::default();
         for endpoint in endpoints() {
             let answers = endpoint.success.content.iter().map(|(_, schema)| *schema);
-            for schema in answers.chain(endpoint.query).chain(endpoint.body) {
+            for schema in answers.chain(endpoint.input.query).chain(endpoint.input.body) {
                 schema(&mut generator);
             }
         }

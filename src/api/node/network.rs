@@ -2,7 +2,7 @@
 
 use actix_web::web;
 
-use crate::api::endpoint::{Endpoint, PathParameter, Success, schema_of};
+use crate::api::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
 use crate::api::{ApiError, AppState};
 use crate::auth::Permission;
 use crate::host::{Dns, InterfaceName, NetworkInterface, NetworkInterfaces};
@@ -19,9 +19,7 @@ const GET_INTERFACES: Endpoint = Endpoint {
         permission: Permission::NodeRead,
         summary: "The network interfaces.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("The network interfaces.", &[("application/json", schema_of::<NetworkInterfaces>)]),
     errors: &[],
     handler: || web::to(get_interfaces),
@@ -35,13 +33,14 @@ const GET_INTERFACE: Endpoint = Endpoint {
         permission: Permission::NodeRead,
         summary: "One network interface.",
     },
-    path_parameters: &[PathParameter {
-        name: "name",
-        description: "Name of the interface, such as eth0.",
-        schema: schema_of::<InterfaceName>,
-    }],
-    query: None,
-    body: None,
+    input: Input {
+        path_parameters: &[PathParameter {
+            name: "name",
+            description: "Name of the interface, such as eth0.",
+            schema: schema_of::<InterfaceName>,
+        }],
+        ..Input::NONE
+    },
     success: Success::json("The network interface.", &[("application/json", schema_of::<NetworkInterface>)]),
     errors: &[404],
     handler: || web::to(get_interface),
@@ -55,9 +54,7 @@ const GET_DNS: Endpoint = Endpoint {
         permission: Permission::NodeRead,
         summary: "How the node resolves names.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("The name servers and the resolver's options.", &[("application/json", schema_of::<Dns>)]),
     errors: &[],
     handler: || web::to(get_dns),

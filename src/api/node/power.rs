@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{Route, web};
 
-use crate::api::endpoint::{Endpoint, Success, schema_of};
+use crate::api::endpoint::{Endpoint, Input, Success, schema_of};
 use crate::api::{ApiError, AppState};
 use crate::auth::Permission;
 use crate::host::{PowerAccepted, PowerAction};
@@ -20,9 +20,7 @@ type Accepted = (web::Json<PowerAccepted>, StatusCode);
 const fn post(id: &'static str, path: &'static str, summary: &'static str, handler: fn() -> Route) -> Endpoint {
     Endpoint {
         operation: Operation { id, method: Method::Post, path, permission: Permission::PowerExecute, summary },
-        path_parameters: &[],
-        query: None,
-        body: None,
+        input: Input::NONE,
         success: Success::accepted("The node goes down shortly.", &[("application/json", schema_of::<PowerAccepted>)]),
         errors: &[],
         handler,

@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{Route, web};
 
-use crate::api::endpoint::{Endpoint, PathParameter, Success, schema_of};
+use crate::api::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
 use crate::api::{ApiError, AppState};
 use crate::auth::Permission;
 use crate::host::{Service, ServiceAccepted, ServiceAction, ServiceName, Services};
@@ -31,9 +31,7 @@ const GET_ALL: Endpoint = Endpoint {
         permission: Permission::NodeRead,
         summary: "The services that systemd has loaded.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("The services.", &[("application/json", schema_of::<Services>)]),
     errors: &[],
     handler: || web::to(get_all),
@@ -47,9 +45,7 @@ const GET: Endpoint = Endpoint {
         permission: Permission::NodeRead,
         summary: "One service.",
     },
-    path_parameters: &[NAME],
-    query: None,
-    body: None,
+    input: Input { path_parameters: &[NAME], ..Input::NONE },
     success: Success::json("The service.", &[("application/json", schema_of::<Service>)]),
     errors: &[404],
     handler: || web::to(get),
@@ -66,9 +62,7 @@ type Accepted = (web::Json<ServiceAccepted>, StatusCode);
 const fn post(id: &'static str, path: &'static str, summary: &'static str, handler: fn() -> Route) -> Endpoint {
     Endpoint {
         operation: Operation { id, method: Method::Post, path, permission: Permission::ServiceWrite, summary },
-        path_parameters: &[NAME],
-        query: None,
-        body: None,
+        input: Input { path_parameters: &[NAME], ..Input::NONE },
         success: Success::accepted(
             "systemd has taken the order; the service tells how it went.",
             &[("application/json", schema_of::<ServiceAccepted>)],

@@ -2,7 +2,7 @@
 
 use actix_web::web;
 
-use crate::api::endpoint::{Endpoint, Success, schema_of};
+use crate::api::endpoint::{Endpoint, Input, Success, schema_of};
 use crate::api::{ApiError, AppState};
 use crate::auth::Permission;
 use crate::host::Uptime;
@@ -19,9 +19,7 @@ const GET: Endpoint = Endpoint {
         permission: Permission::NodeRead,
         summary: "How long the node runs.",
     },
-    path_parameters: &[],
-    query: None,
-    body: None,
+    input: Input::NONE,
     success: Success::json("The time since boot.", &[("application/json", schema_of::<Uptime>)]),
     errors: &[],
     handler: || web::to(get),
