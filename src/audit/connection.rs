@@ -42,7 +42,7 @@ pub struct Watch {
 
 struct Seen {
     /// When the connection, or what was read since the last claim, began.
-    since: (Arrival, Instant),
+    since: Instant,
     /// What was read since the last claim, its beginning.
     head: Vec<u8>,
     /// Whether the next byte read belongs to a head, and not to the body of the request claimed last.
@@ -54,8 +54,7 @@ struct Seen {
 impl<S> Watched<S> {
     /// Watches a connection that `peer` has just opened.
     pub fn new(stream: S, peer: IpAddr, writer: Writer) -> Self {
-        let since = (Arrival::now(), Instant::now());
-        let seen = RefCell::new(Seen { since, head: Vec::new(), expects_head: true, tail: Vec::new() });
+        let seen = RefCell::new(Seen { since: Instant::now(), head: Vec::new(), expects_head: true, tail: Vec::new() });
         Self { stream, watch: Rc::new(Watch { writer, peer, seen }) }
     }
 
@@ -91,7 +90,7 @@ impl Watch {
     fn has_read(&self, bytes: &[u8]) {
         let mut seen = self.seen.borrow_mut();
         if seen.head.is_empty() && !bytes.is_empty() && seen.expects_head {
-            seen.since = (Arrival::now(), Instant::now());
+            seen.since = Instant::now();
         }
         let room = HEAD_BYTES - seen.head.len();
         seen.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -118,9 +117,9 @@ impl Watch {
             return;
         };
         let (method, path) = if seen.expects_head { asked_for(&seen.head) } else { Default::default() };
-        let (arrival, began) = seen.since;
+        let duration = seen.since.elapsed();
         let call = Call {
-            arrival,
+            arrival: Arrival::now().before(duration),
             method,
             path,
             operation: None,
@@ -130,7 +129,7 @@ impl Watch {
             user_agent: None,
             forwarded_for: None,
         };
-        let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let response_code = answered.unwrap_or(0);
         let entry = Entry { call, class: Class::Denied, outcome: Outcome::Rejected, response_code, duration_us };
         self.writer.record(entry, None, place);

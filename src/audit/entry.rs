@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -55,6 +56,17 @@ impl Arrival {
             timestamp_ms: clock::wall_clock_ms(),
             monotonic_us: clock::monotonic_us(),
             clock_synced: clock::is_synchronised(),
+        }
+    }
+
+    /// Something that arrived so long before this.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let us = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self {
+            timestamp_ms: self.timestamp_ms.saturating_sub(us / 1_000),
+            monotonic_us: self.monotonic_us.saturating_sub(us),
+            ..self
         }
     }
 }
