@@ -45,6 +45,15 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// The store failed until the end.
+    #[error("{records} records could not be stored before the agent had to stop")]
+    Unsaved {
+        /// How many.
+        records: u64,
+    },
+    /// The boot ID is no UUID.
+    #[error("the kernel's boot ID is no UUID")]
+    BootIdForm(#[source] uuid::Error),
     /// The server ended by itself.
     #[error("the server failed")]
     Serve(#[source] io::Error),
@@ -125,8 +134,9 @@ impl Server {
     pub fn run(self) -> Result<(), ServerError> {
         let Self { config, listener, parts, writer_thread, .. } = self;
         let served = actix_web::rt::System::new().block_on(serve(&config, listener, parts));
-        writer_thread.stop();
-        served.map_err(ServerError::Serve)
+        let stored = writer_thread.stop();
+        served.map_err(ServerError::Serve)?;
+        stored.map_err(|records| ServerError::Unsaved { records })
     }
 }
 
@@ -156,7 +166,7 @@ fn ring_options(config: &Config) -> Result<RingOptions, ServerError> {
         max_entries: audit.max_entries,
         max_bytes: audit.max_bytes,
         guarantee_percent: [&audit.change, &audit.read, &audit.denied].map(|class| class.guarantee.into()),
-        boot_id: Uuid::try_parse(&boot_id).unwrap_or_default(),
+        boot_id: Uuid::try_parse(&boot_id).map_err(ServerError::BootIdForm)?,
         started_ms: clock::wall_clock_ms(),
     })
 }

@@ -204,7 +204,7 @@ async fn export(
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = query.format.unwrap_or_else(|| Format::accepted(accept.unwrap_or_default()));
     let pending = visible(&state).await;
-    let (cursor, _) = state.read(Reader::export).await?;
+    let cursor = state.read(Reader::export).await?;
     Ok(Export { state: Arc::clone(&state), cursor, format, pending })
 }
 

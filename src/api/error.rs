@@ -167,7 +167,7 @@ impl From<CallFailure> for ApiError {
         match failure {
             CallFailure::Panicked => Self::Internal("The handler failed; the log says where.".to_owned()),
             CallFailure::NotStored(error) => {
-                Self::Unavailable(format!("The call was carried out, but its entry is not on stable storage: {error}."))
+                Self::Unavailable(format!("The call was handled, but its entry is not on stable storage: {error}."))
             }
         }
     }

@@ -1,11 +1,12 @@
 //! Routes, made from the endpoints.
 //!
 //! A resource for each path, with all its methods, so that a wrong method is 405 and not 404. Every route answers by the verdict
-//! that `audit` attached to the call; a call without one is refused.
+//! that `audit` attached to the call, and only by one for its own operation: should router and audit ever disagree about a path, the
+//! call is refused.
 
 use std::collections::BTreeMap;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method as HttpMethod;
 use actix_web::middleware::{Next, from_fn};
@@ -64,31 +65,33 @@ fn resource(path: &str, endpoints: &[Endpoint]) -> Resource {
         if endpoint.input.query.is_none() {
             route = route.wrap(from_fn(refuse_query));
         }
-        resource = resource.route(route.wrap(from_fn(answer_verdict)));
+        let id = endpoint.operation.id;
+        let answer = move |request: ServiceRequest, next: Next<BoxBody>| answer_verdict(id, request, next);
+        resource = resource.route(route.wrap(from_fn(answer)));
     }
     resource
 }
 
-/// Lets a call through to its handler, or answers why not.
+/// Lets a call through to the handler that the verdict is for, or answers why not.
 async fn answer_verdict(
+    operation_id: &'static str,
     request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
+    next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let verdict = request.extensions().get::<Verdict>().cloned();
     match verdict {
-        Some(Verdict::Proceed) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Some(Verdict::Proceed(Some(decided_for))) if decided_for == operation_id => next.call(request).await,
         Some(Verdict::Refused(refusal)) => Err(ApiError::from(refusal).into()),
         Some(Verdict::NotRecordable(error)) => Err(ApiError::from(error).into()),
-        None => Err(ApiError::Internal("The call was not audited.".to_owned()).into()),
+        Some(Verdict::Proceed(_)) | None => {
+            Err(ApiError::Internal("The audit decided about another operation.".to_owned()).into())
+        }
     }
 }
 
-async fn refuse_query(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
+async fn refuse_query(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
     if request.query_string().is_empty() {
-        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+        return next.call(request).await;
     }
     Err(ApiError::BadRequest("This operation takes no query parameters.".to_owned()).into())
 }

@@ -12,8 +12,12 @@ const FRAME_BYTES: u64 = PAGE_BYTES + 24;
 const SHM_BYTES: u64 = 32 * 1024;
 const WAL_MIN_BYTES: u64 = 256 * 1024;
 const WAL_MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// Pages that hold no entries: the small tables, open intents, and the free list's trunks.
-const FIXED_PAGES: u64 = 48;
+/// Pages that hold neither entries nor intents: the small tables, inner pages of all, the free list's trunks.
+const FIXED_PAGES: u64 = 32;
+/// The most intents that may be open, however large the ring: changes that go on at the same time.
+const OPEN_INTENTS_MAX: u64 = 512;
+/// SQLite takes the size in which a file grows as a C int.
+const CHUNK_MAX_BYTES: u64 = 1 << 30;
 
 /// The division of `audit.max_bytes`: database, WAL and shared-memory file together stay below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +41,30 @@ impl Budget {
         self.wal_bytes() / FRAME_BYTES
     }
 
-    /// The most pages that the database may have.
+    /// The most pages that the database may have: a whole number of chunks.
     pub(super) fn pages(self) -> u64 {
-        (self.max_bytes - self.wal_bytes() - SHM_BYTES) / PAGE_BYTES
+        let pages = (self.max_bytes - self.wal_bytes() - SHM_BYTES) / PAGE_BYTES;
+        pages / self.chunks() * self.chunks()
+    }
+
+    /// The size in which the database grows: at once, or in as few steps as SQLite can.
+    pub(super) fn chunk_bytes(self) -> u64 {
+        self.pages() / self.chunks() * PAGE_BYTES
+    }
+
+    fn chunks(self) -> u64 {
+        self.max_bytes.div_ceil(CHUNK_MAX_BYTES)
+    }
+
+    /// How many intents may be open. Each may need a page of its own, and one more while it becomes an entry.
+    pub(super) fn open_intents(self) -> usize {
+        let intents = (self.pages() / 16).min(OPEN_INTENTS_MAX);
+        usize::try_from(intents).unwrap_or(usize::MAX)
     }
 
     /// The most that the charges of all entries may add up to. Inner pages of the tables take 1 in 100 at most.
     pub(super) fn charge_bytes(self) -> u64 {
-        (self.pages() - FIXED_PAGES) * PAGE_BYTES / 100 * 98
+        (self.pages() - FIXED_PAGES - 2 * self.open_intents() as u64) * PAGE_BYTES / 100 * 98
     }
 
     /// How much one transaction may store, so that it fits what is left of the WAL when a checkpoint has been put off.
@@ -68,9 +88,13 @@ mod tests {
 
     #[test]
     fn all_files_together_stay_within_the_bytes_that_the_ring_may_use() {
-        for max_bytes in [RING_MIN_BYTES, 3_000_000, 64 << 20, 1 << 40] {
+        for max_bytes in [RING_MIN_BYTES, 3_000_000, 64 << 20, 3_000_000_000, 1 << 40] {
             let budget = Budget::new(max_bytes);
             assert!(budget.wal_bytes() + SHM_BYTES + budget.pages() * PAGE_BYTES <= max_bytes);
+            assert!(
+                budget.chunk_bytes() <= CHUNK_MAX_BYTES
+                    && (budget.pages() * PAGE_BYTES).is_multiple_of(budget.chunk_bytes())
+            );
             assert!(budget.charge_bytes() < budget.pages() * PAGE_BYTES);
             assert!(budget.charge_bytes() > max_bytes / 3, "the most of it is for entries");
         }

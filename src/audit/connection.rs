@@ -3,7 +3,7 @@
 //! The HTTP library answers a malformed or late head by itself, with 400, 408 or 431, and closes the connection; a peer can also go
 //! away before its head is complete. A [`Watched`] stream sees the bytes of both directions and records such a request when the
 //! connection ends. It parses nothing while requests are served: an answer of the library's own is always the last one of
-//! a connection, has no body, and has no `Audit-Id`.
+//! a connection, has no body, and no header that a response of ours has beside the most common ones.
 
 use std::cell::RefCell;
 use std::io;
@@ -80,11 +80,16 @@ pub enum Body {
 }
 
 impl Watch {
-    /// A request has come through to the service: it is recorded there.
+    /// A request has come through to the service: it is recorded there. What follows its head is the next request's.
     pub fn claim(&self, body: Body) {
         let mut seen = self.seen.borrow_mut();
-        seen.head.clear();
         seen.expects_head = body == Body::None;
+        let end = if seen.expects_head { head_end(&seen.head) } else { None };
+        match end {
+            Some(end) => drop(seen.head.drain(..end)),
+            None => seen.head.clear(),
+        }
+        seen.since = Instant::now();
     }
 
     fn has_read(&self, bytes: &[u8]) {
@@ -104,19 +109,26 @@ impl Watch {
         seen.tail.extend_from_slice(bytes);
     }
 
-    /// The connection has ended: records a request that was answered by the library, or that never became complete.
+    /// The connection has ended: records the request that the library answered, or those that nobody has answered.
     fn close(&self) {
         let seen = self.seen.borrow();
-        let answered = own_answer(&seen.tail);
-        let cut_short = seen.expects_head && !seen.head.trim_ascii().is_empty();
-        if answered.is_none() && !cut_short {
-            return;
+        let mut unread = if seen.expects_head { seen.head.trim_ascii_start() } else { &[] };
+        if let Some(code) = own_answer(&seen.tail) {
+            return self.record(&seen, unread, code);
         }
-        let Some(place) = self.writer.try_reserve() else {
+        while !unread.is_empty() {
+            let (head, rest) = unread.split_at(head_end(unread).unwrap_or(unread.len()));
+            self.record(&seen, head, 0);
+            unread = rest.trim_ascii_start();
+        }
+    }
+
+    fn record(&self, seen: &Seen, head: &[u8], response_code: u16) {
+        let Some(place) = self.writer.try_place() else {
             self.writer.drop_call(Class::Denied);
             return;
         };
-        let (method, path) = if seen.expects_head { asked_for(&seen.head) } else { Default::default() };
+        let (method, path) = asked_for(head);
         let duration = seen.since.elapsed();
         let call = Call {
             arrival: Arrival::now().before(duration),
@@ -130,21 +142,35 @@ impl Watch {
             forwarded_for: None,
         };
         let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let response_code = answered.unwrap_or(0);
         let entry = Entry { call, class: Class::Denied, outcome: Outcome::Rejected, response_code, duration_us };
         self.writer.record(entry, None, place);
     }
 }
 
-/// The status of the library's own answer, if that is what was written last.
+/// Where the first complete head in `bytes` ends.
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|begin| begin + 4)
+}
+
+/// The status of the library's own answer, if that is what was written last: a status line of 4xx or 5xx and nothing but the
+/// three headers of an answer without a body. No response body of ours can end like that: JSON holds no line break.
 fn own_answer(tail: &[u8]) -> Option<u16> {
     let tail = tail.strip_suffix(b"\r\n\r\n")?;
-    let begin = tail.windows(7).rposition(|bytes| bytes == b"HTTP/1.")?;
-    let head = std::str::from_utf8(&tail[begin..]).ok()?.to_ascii_lowercase();
+    let begin = tail.windows(9).rposition(|bytes| bytes == b"HTTP/1.1 " || bytes == b"HTTP/1.0 ")?;
+    let head = std::str::from_utf8(&tail[begin..]).ok()?;
     let mut lines = head.split("\r\n");
-    let code = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let by_the_service = lines.any(|line| line.starts_with("audit-id:"));
-    (code >= 400 && !by_the_service).then_some(code)
+    let code = lines.next()?.split(' ').nth(1)?;
+    let code = if code.len() == 3 { code.parse().ok().filter(|code| (400..600).contains(code))? } else { return None };
+    let mut is_empty = false;
+    for line in lines {
+        let (name, value) = line.split_once(": ")?;
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => is_empty = value == "0",
+            "connection" | "date" => {}
+            _ => return None,
+        }
+    }
+    is_empty.then_some(code)
 }
 
 /// Method and path as far as a head's first line tells them.
@@ -202,7 +228,10 @@ mod tests {
         assert_eq!(own_answer(own), Some(400));
         let after_another = [&b"HTTP/1.1 200 OK\r\naudit-id: x\r\ncontent-length: 2\r\n\r\n{}"[..], own].concat();
         assert_eq!(own_answer(&after_another), Some(400));
-        let others: [&[u8]; 5] = [
+        let others: [&[u8]; 8] = [
+            b"{\"user_agent\":\"HTTP/1.1 500 x\"}]}\r\n0\r\n\r\n",
+            b"HTTP/1.1 60000 x\r\ncontent-length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
             b"",
             b"HTTP/1.1 404 Not Found\r\nAudit-Id: x\r\ncontent-length: 0\r\n\r\n",
             b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",

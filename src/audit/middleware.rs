@@ -21,7 +21,7 @@ use super::class::Class;
 use super::entry::{Arrival, Call, Entry, EntryId, Outcome};
 use super::redact::{self, bounded};
 use super::ring::IntentNumber;
-use super::writer::{Place, Recorded, StoreError, Writer};
+use super::writer::{Deadline, Place, Recorded, StoreError, Writer};
 use crate::auth::{Actor, Permission, Refusal, authorize};
 use crate::operation::{Operation, Operations};
 
@@ -31,8 +31,8 @@ pub const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// What is decided about a call before its handler runs.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// The handler may run.
-    Proceed,
+    /// The handler of this operation may run, and no other one's; none: no operation was found, and no handler may run.
+    Proceed(Option<&'static str>),
     /// The caller may not do this.
     Refused(Refusal),
     /// The call can't be recorded, so nothing may happen.
@@ -115,6 +115,7 @@ impl Auditing {
         let call = self.call(request);
         let permitted = call.operation.map(|operation| authorize(&call.actor, operation.permission));
         let class = class_of(&call, permitted.as_ref());
+        let operation_id = call.operation.map(|operation| operation.id);
         let mut open = OpenCall {
             writer: self.writer.clone(),
             started,
@@ -135,21 +136,22 @@ impl Auditing {
             // A refusal changes nothing, whether it can be recorded or not.
             (Some(Err(refusal)), _) => Verdict::Refused(refusal),
             (_, Err(error)) if !always_answers => Verdict::NotRecordable(error),
-            _ => Verdict::Proceed,
+            _ => Verdict::Proceed(operation_id),
         };
         (open, verdict)
     }
 
-    /// Reserves a place for the entry and stores the intent of a change.
+    /// Takes a place for the entry and stores the intent of a change.
     async fn admit(&self, open: &mut OpenCall) -> Result<(), StoreError> {
-        open.place = Some(self.writer.reserve().await?);
+        let deadline = Deadline::from_now();
+        open.place = Some(self.writer.place(open.class, deadline).await?);
         self.writer.health()?;
         if open.class == Class::Change
             && let Some(call) = open.call.clone()
         {
             let (number, commit) = self.writer.intend(call);
             open.intent = Some(number);
-            commit.wait().await?;
+            commit.wait(deadline).await?;
         }
         Ok(())
     }
@@ -181,13 +183,14 @@ impl Auditing {
         }
     }
 
-    /// The operation that a request names. Asks the router only where the path has parameters.
+    /// The operation that a request names, by the path as the router sees it: percent-decoded where that is harmless. Asks the
+    /// router only where the path has parameters.
     fn operation(&self, request: &ServiceRequest) -> Option<Operation> {
-        let method = request.method().as_str();
-        if self.operations.knows(request.path()) {
-            return self.operations.find(request.path(), method);
+        let (path, method) = (request.match_info().as_str(), request.method().as_str());
+        if self.operations.knows(path) {
+            return self.operations.find(path, method);
         }
-        self.operations.find(&request.match_pattern()?, method)
+        self.operations.find(&request.resource_map().match_pattern(path)?, method)
     }
 }
 
@@ -229,8 +232,8 @@ impl OpenCall {
     async fn complete(&mut self, outcome: Outcome, code: u16) -> (Option<EntryId>, Result<(), StoreError>) {
         let Some(Recorded { id, commit }) = self.record(outcome, code) else { return (None, Ok(())) };
         let stored = match (commit, self.demand) {
-            (Some(commit), Demand::Stored) => commit.wait().await,
-            (Some(commit), Demand::StoredIfPossible) => commit.wait().await.or(Ok(())),
+            (Some(commit), Demand::Stored) => commit.wait(Deadline::from_now()).await,
+            (Some(commit), Demand::StoredIfPossible) => commit.wait(Deadline::from_now()).await.or(Ok(())),
             (Some(_), Demand::Nothing) | (None, _) => Ok(()),
         };
         (Some(id), stored)

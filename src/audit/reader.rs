@@ -6,17 +6,17 @@
 mod rows;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::class::Class;
 use super::entry::{EntryId, Seq, ServedEntry};
 use super::paging;
 use super::ring::{FILE_NAME, Gate};
-use rows::Facts;
+use rows::Memory;
 
 /// How many readers work at the same time; others wait for their turn.
 const CONCURRENT_READERS: usize = 4;
@@ -44,11 +44,11 @@ impl Held {
     }
 }
 
-/// How far an export has come: the next ordinal of each class, and the seq after which it ends.
+/// How far an export has come: the next ordinal of each class, and the one after its last.
 #[derive(Clone, Copy, Debug)]
 pub struct ExportCursor {
     next: [u64; 3],
-    last_seq: Seq,
+    end: [u64; 3],
 }
 
 /// What a step of an export gave.
@@ -95,7 +95,7 @@ pub struct RingFacts {
 pub struct Reader {
     path: PathBuf,
     gate: Gate,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     idle: Mutex<Vec<Session>>,
 }
 
@@ -103,24 +103,24 @@ pub struct Reader {
 #[derive(Debug)]
 struct Session {
     connection: Connection,
-    facts: Facts,
+    memory: Memory,
 }
 
 impl Reader {
     /// The read side of the ring in `state_dir`.
     pub fn new(state_dir: &Path, gate: Gate) -> Self {
-        let turns = Semaphore::new(CONCURRENT_READERS);
+        let turns = Arc::new(Semaphore::new(CONCURRENT_READERS));
         Self { path: state_dir.join(FILE_NAME), gate, turns, idle: Mutex::default() }
     }
 
     /// Waits for one of the places of concurrent readers. Take one before a call of the methods below.
-    pub async fn turn(&self) -> tokio::sync::SemaphorePermit<'_> {
-        self.turns.acquire().await.expect("the semaphore is never closed")
+    pub async fn turn(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed")
     }
 
     /// Visits a page, newest first, and gives the number of all entries.
     pub fn page(&self, limit: u64, offset: u64, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<u64, ReadError> {
-        self.step(|transaction, facts| {
+        self.step(|transaction, memory| {
             let held = held(transaction)?;
             let lengths = held.map(Held::entries);
             let total: u64 = lengths.iter().sum();
@@ -129,10 +129,10 @@ impl Reader {
             }
             let last = held.map(|held| held.last);
             let skipped = paging::newest(offset, last, lengths, |class, ordinal| {
-                facts.seq_at(transaction, Class::ALL[class], ordinal)
+                memory.seq_at(transaction, Class::ALL[class], ordinal)
             })?;
             let from = [0, 1, 2].map(|class| held[class].last - skipped[class]);
-            rows::merge_down(transaction, facts, from, limit, &mut visit)?;
+            rows::merge_down(transaction, memory, from, limit, &mut visit)?;
             Ok(total)
         })
     }
@@ -140,13 +140,13 @@ impl Reader {
     /// Visits the entry with that ID. False where there is none, or no longer.
     pub fn entry(&self, id: EntryId, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<bool, ReadError> {
         let Some(class) = id.class() else { return Ok(false) };
-        self.step(|transaction, facts| {
+        self.step(|transaction, memory| {
             let held = held(transaction)?[class.index()];
             let Some(ordinal) = rows::ordinal_of(transaction, class, id.seq(), held.first, held.last)? else {
                 return Ok(false);
             };
             let mut found = false;
-            rows::one(transaction, facts, class, ordinal, &mut |entry| {
+            rows::one(transaction, memory, class, ordinal, &mut |entry| {
                 if entry.id == id {
                     visit(entry);
                     found = true;
@@ -156,16 +156,12 @@ impl Reader {
         })
     }
 
-    /// Begins an export of all that the ring holds now, and gives how many entries that are.
-    pub fn export(&self) -> Result<(ExportCursor, u64), ReadError> {
+    /// Begins an export of all that the ring holds now.
+    pub fn export(&self) -> Result<ExportCursor, ReadError> {
         self.step(|transaction, _| {
             let held = held(transaction)?;
-            let mut last_seq = Seq(0);
-            for class in Class::ALL.into_iter().filter(|class| held[class.index()].last > 0) {
-                last_seq = last_seq.max(Seq(rows::seq_at(transaction, class, held[class.index()].last)?));
-            }
-            let cursor = ExportCursor { next: held.map(|held| held.first), last_seq };
-            Ok((cursor, held.map(Held::entries).iter().sum()))
+            let end = held.map(|held| if held.entries() == 0 { held.first } else { held.last + 1 });
+            Ok(ExportCursor { next: held.map(|held| held.first), end })
         })
     }
 
@@ -176,17 +172,17 @@ impl Reader {
         limit: u64,
         mut visit: impl FnMut(&ServedEntry<'_>),
     ) -> Result<ExportStep, ReadError> {
-        self.step(|transaction, facts| {
+        self.step(|transaction, memory| {
             let held = held(transaction)?;
             let mut step = ExportStep { entries: 0, evicted: [0; 3] };
             for class in Class::ALL.map(Class::index) {
-                if held[class].first > cursor.next[class] && cursor.next[class] > 0 {
-                    step.evicted[class] = held[class].first - cursor.next[class];
-                }
-                cursor.next[class] = cursor.next[class].max(held[class].first);
+                // A class that became empty has lost all that was to come.
+                let first = if held[class].entries() == 0 { cursor.end[class] } else { held[class].first };
+                let reached = first.clamp(cursor.next[class], cursor.end[class].max(cursor.next[class]));
+                step.evicted[class] = reached - cursor.next[class];
+                cursor.next[class] = reached;
             }
-            let ended = cursor.last_seq;
-            step.entries = rows::merge_up(transaction, facts, &mut cursor.next, ended, limit, &mut visit)?;
+            step.entries = rows::merge_up(transaction, memory, &mut cursor.next, cursor.end, limit, &mut visit)?;
             Ok(step)
         })
     }
@@ -204,13 +200,13 @@ impl Reader {
     }
 
     /// Runs one bounded read in a transaction, so that it sees one state of the ring.
-    fn step<T>(&self, read: impl FnOnce(&Transaction<'_>, &mut Facts) -> rusqlite::Result<T>) -> Result<T, ReadError> {
+    fn step<T>(&self, read: impl FnOnce(&Transaction<'_>, &mut Memory) -> rusqlite::Result<T>) -> Result<T, ReadError> {
         let failed = |source| ReadError { path: self.path.clone(), source };
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut session = idle.map_or_else(|| self.open_session(), Ok).map_err(failed)?;
         let transaction = session.connection.transaction().map_err(failed)?;
-        let value = read(&transaction, &mut session.facts).map_err(failed)?;
+        let value = read(&transaction, &mut session.memory).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
         Ok(value)
@@ -222,7 +218,7 @@ impl Reader {
         connection.set_prepared_statement_cache_capacity(32);
         connection.pragma_update(None, "query_only", true)?;
         connection.pragma_update(None, "cache_size", -1_024)?;
-        Ok(Session { connection, facts: Facts::default() })
+        Ok(Session { connection, memory: Memory::default() })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which entries stay: the ring's accounts, and whom it evicts.
 //!
-//! Pure arithmetic over *extents*, runs of consecutive entries of one class that are evicted together. Knows no SQLite; the
+//! Pure arithmetic over *extents*, consecutive entries of one class that are evicted together. Knows no SQLite; the
 //! ring carries out what is decided here and stores the extents, so that opening a ring never counts its entries.
 //!
 //! The rule: a class that has reached its guarantee makes room by its own oldest extent. A class below it takes from the class

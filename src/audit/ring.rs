@@ -5,7 +5,7 @@
 
 mod damage;
 mod file;
-mod reserve;
+mod floor;
 mod rows;
 
 use std::collections::HashMap;
@@ -13,18 +13,19 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::budget::Budget;
+use super::budget::{Budget, PAGE_BYTES};
 use super::class::Class;
 use super::entry::{Call, Entry, Seq};
 use super::retention::{Limits, Retention};
 
 pub use damage::kept_aside;
 pub use file::{FILE_NAME, SCHEMA_VERSION};
-use reserve::SeqReserve;
+use floor::SeqFloor;
 pub(super) use rows::CALL_COLUMNS;
 
 /// Where the ring is, how large it may get, and which boot this is.
@@ -45,6 +46,13 @@ pub struct RingOptions {
 }
 
 impl RingOptions {
+    /// Entries of a class that no other class can evict, however large all of them are: its share of the entries, or of the
+    /// largest ones that the bytes hold.
+    pub fn guarantee_entries(&self, class: Class) -> u64 {
+        let largest = Budget::new(self.max_bytes).charge_bytes() / PAGE_BYTES;
+        self.max_entries.min(largest) * self.guarantee_percent[class.index()] / 100
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             max_entries: self.max_entries,
@@ -111,6 +119,9 @@ pub enum RingError {
         /// The folder.
         state_dir: PathBuf,
     },
+    /// Another program reads the file without an end, so the WAL can't start again.
+    #[error("the WAL is full: another program has held a read transaction on the ring for too long")]
+    WalHeld,
     /// The file is no ring, or one of a newer agent.
     #[error("{} is not a ring that this agent knows: {reason}", path.display())]
     Foreign {
@@ -148,6 +159,13 @@ impl RingError {
         }
     }
 
+    /// Whether what was to be stored is at fault, and not the store.
+    pub fn is_about_the_data(&self) -> bool {
+        let conversion = matches!(self, Self::Sqlite { source: rusqlite::Error::ToSqlConversionFailure(_), .. });
+        let codes = [ErrorCode::ConstraintViolation, ErrorCode::TooBig, ErrorCode::TypeMismatch];
+        conversion || self.sqlite_code().is_some_and(|code| codes.contains(&code))
+    }
+
     /// Whether the file itself is damaged, so that trying again can't help.
     pub fn is_damage(&self) -> bool {
         matches!(self.sqlite_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
@@ -165,6 +183,19 @@ impl<T> During<T> for rusqlite::Result<T> {
     }
 }
 
+/// The state of the WAL: frames in it, and how many of them are in the database already.
+#[derive(Clone, Copy, Debug)]
+struct Wal {
+    frames: u64,
+    moved: u64,
+}
+
+/// Pages beside those of the entries that a transaction may need: inner pages, small tables.
+const SPARE_PAGES: u64 = 8;
+
+/// How long another program's lock on the file is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// An open ring.
 #[derive(Debug)]
 pub struct Ring {
@@ -174,7 +205,7 @@ pub struct Ring {
     gate: Gate,
     /// Held while the ring is open: two writers would give the same seqs.
     _lock: File,
-    reserve: SeqReserve,
+    floor: SeqFloor,
     run: i64,
     run_tag: u32,
     /// None after a failed transaction: memory and file may differ, so the file is read again first.
@@ -196,36 +227,28 @@ impl Ring {
     /// A damaged file is set aside, and a new ring with a new epoch takes its place.
     pub fn open(options: &RingOptions) -> Result<Self, RingError> {
         let lock = file::lock(&options.state_dir)?;
-        match Self::open_file(options, &lock, Seq(0)) {
+        match Self::open_file(options, &lock) {
             Err(damage) if damage.is_damage() => {
-                let seq_base = damage::set_aside(options)?;
-                Self::open_file(options, &lock, seq_base)
+                damage::set_aside(options)?;
+                Self::open_file(options, &lock)
             }
             opened => opened,
         }
     }
 
-    fn open_file(options: &RingOptions, lock: &File, seq_base: Seq) -> Result<Self, RingError> {
+    fn open_file(options: &RingOptions, lock: &File) -> Result<Self, RingError> {
         let budget = Budget::new(options.max_bytes);
-        let mut connection = file::open(options, budget, seq_base)?;
-        let (run, run_tag) = file::begin_run(&mut connection, options).during("store the start of this run")?;
-        let (gate, reserve) = (Gate::default(), SeqReserve::open(&options.state_dir));
+        let floor = SeqFloor::open(&options.state_dir);
+        let mut connection = file::open(options, budget, floor.seq())?;
+        let (run, run_tag) = file::begin_run(&mut connection, options)?;
+        let gate = Gate::default();
         let lock = lock.try_clone().map_err(|source| RingError::File {
             act: "lock the state folder",
             path: options.state_dir.clone(),
             source,
         })?;
-        let mut ring = Self {
-            connection,
-            options: options.clone(),
-            budget,
-            gate,
-            _lock: lock,
-            reserve,
-            run,
-            run_tag,
-            state: None,
-        };
+        let mut ring =
+            Self { connection, options: options.clone(), budget, gate, _lock: lock, floor, run, run_tag, state: None };
         ring.fit_limits()?;
         ring.close_open_intents()?;
         // The first checkpoint is when the database takes its space.
@@ -249,6 +272,11 @@ impl Ring {
         Gate::clone(&self.gate)
     }
 
+    /// How many intents may be open at a time, so that the file can hold them.
+    pub fn open_intents_max(&self) -> usize {
+        self.budget.open_intents()
+    }
+
     /// How many bytes of entries one batch should hold at most.
     pub fn batch_bytes(&self) -> usize {
         self.budget.batch_bytes()
@@ -263,35 +291,55 @@ impl Ring {
             // The transaction that seemed to fail did not, and it was this whole batch.
             return Ok(());
         }
-        self.reserve.cover(batch.iter().rev().find_map(Record::seq).unwrap_or(last_stored));
+        self.floor.cover(batch.iter().rev().find_map(Record::seq).unwrap_or(last_stored));
+        self.free_wal()?;
+        self.free_pages()?;
         self.transact("store a batch of entries", |run, transaction, state| {
             batch.iter().try_for_each(|record| apply(run, transaction, state, record))
-        })?;
-        self.keep_page_reserve()
+        })
     }
 
     /// Moves the WAL's pages into the database when there are many. To be called when nobody waits.
     pub fn checkpoint(&mut self) -> Result<(), RingError> {
-        let frames = self.wal_checkpoint("NOOP")?;
+        let frames = self.wal_checkpoint("NOOP")?.frames;
         if frames < self.budget.wal_frames() / 2 {
             return Ok(());
         }
         if frames < self.budget.wal_frames() / 4 * 3 {
             return self.wal_checkpoint("PASSIVE").map(drop);
         }
+        // Readers of this process wait for a moment; those of another process are not waited for.
         let gate = Gate::clone(&self.gate);
         let _no_reader = gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.wal_checkpoint("RESTART").map(drop)
+        self.busy_timeout(Duration::ZERO)?;
+        let restarted = self.wal_checkpoint("RESTART").map(drop);
+        self.busy_timeout(BUSY_TIMEOUT)?;
+        restarted
     }
 
-    /// Frames in the WAL.
-    fn wal_checkpoint(&self, mode: &str) -> Result<u64, RingError> {
+    /// A WAL at its cap that can't start again takes no further batch.
+    fn free_wal(&mut self) -> Result<(), RingError> {
+        let is_full = |ring: &Self| {
+            let wal = ring.wal_checkpoint("NOOP")?;
+            let batch_frames = ring.budget.batch_bytes() as u64 / PAGE_BYTES;
+            Ok(wal.frames > wal.moved && wal.frames + batch_frames > ring.budget.wal_frames())
+        };
+        if !is_full(self)? {
+            return Ok(());
+        }
+        self.checkpoint()?;
+        if is_full(self)? { Err(RingError::WalHeld) } else { Ok(()) }
+    }
+
+    fn wal_checkpoint(&self, mode: &str) -> Result<Wal, RingError> {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
-        let frames = self
-            .connection
-            .prepare_cached(&sql)
-            .and_then(|mut pragma| pragma.query_row([], |row| row.get::<_, u64>(1)));
-        frames.during("move the WAL into the database")
+        let wal = |row: &Row<'_>| Ok(Wal { frames: row.get(1)?, moved: row.get(2)? });
+        let wal = self.connection.prepare_cached(&sql).and_then(|mut pragma| pragma.query_row([], wal));
+        wal.during("move the WAL into the database")
+    }
+
+    fn busy_timeout(&self, timeout: Duration) -> Result<(), RingError> {
+        self.connection.busy_timeout(timeout).during("set the time to wait for other programs")
     }
 
     fn state(&mut self) -> Result<&mut State, RingError> {
@@ -328,15 +376,18 @@ impl Ring {
         file::shrink(&self.connection, self.budget).during("shrink the ring file")
     }
 
-    /// The charges are estimates, the page cap is not: gives up one more extent while there are few free pages left.
-    fn keep_page_reserve(&mut self) -> Result<(), RingError> {
-        let reserve = self.budget.batch_bytes() as u64 / super::budget::PAGE_BYTES + 8;
-        let used = file::pages_used(&self.connection).during("count the ring's pages")?;
-        if used + reserve <= self.budget.pages() {
+    /// The charges are estimates, the page cap is not: gives up further extents while a batch might not fit.
+    fn free_pages(&mut self) -> Result<(), RingError> {
+        let needed = self.budget.batch_bytes() as u64 / PAGE_BYTES + SPARE_PAGES;
+        let pages = self.budget.pages();
+        if file::pages_used(&self.connection).during("count the ring's pages")? + needed <= pages {
             return Ok(());
         }
         self.transact("make room in the ring", |_, transaction, state| {
-            evict(transaction, state, state.retention.must_give(None))
+            while state.retention.entries() > 0 && file::pages_used(transaction)? + needed > pages {
+                evict(transaction, state, state.retention.must_give(None))?;
+            }
+            Ok(())
         })
     }
 

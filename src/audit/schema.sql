@@ -34,7 +34,7 @@ CREATE TABLE operation (
     permission TEXT NOT NULL
 ) STRICT;
 
--- Runs of consecutive entries that are evicted together. The newest run of each class has no row yet.
+-- Consecutive entries that are evicted together. The newest ones of each class have no row yet.
 CREATE TABLE extent (
     class INTEGER NOT NULL CHECK (class BETWEEN 0 AND 2),
     first_ordinal INTEGER NOT NULL CHECK (first_ordinal > 0),

@@ -73,7 +73,7 @@ pub struct ClassStatus {
     pub window_ms: u64,
     /// Entries held.
     pub entries: u64,
-    /// Entries that no other class can evict.
+    /// Entries of this class that no other class can evict, however large all of them are.
     pub guarantee_entries: u64,
     /// Seq of the oldest entry held.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +133,7 @@ impl ClassStatus {
                 Durability::Relaxed => u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
             },
             entries: facts.entries,
-            guarantee_entries: options.max_entries * options.guarantee_percent[facts.class.index()] / 100,
+            guarantee_entries: options.guarantee_entries(facts.class),
             first_seq: facts.oldest.map(|(seq, _)| seq),
             last_seq: facts.newest,
             horizon_seconds: facts.oldest.map(|oldest| age_ms(oldest) / 1_000),

@@ -6,11 +6,13 @@
 
 mod queue;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use super::class::{Class, Durability};
 use super::entry::{Call, Entry, EntryId};
@@ -23,6 +25,9 @@ const PLACES: usize = 4096;
 
 /// The longest that a call waits for a place or for its commit. A slow SD card stalls for half a second now and then.
 pub(super) const STORE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a stopping agent goes on trying to store what is queued.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The pause before a batch that could not be stored is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -48,7 +53,24 @@ pub struct Durabilities(pub [(Durability, Duration); 3]);
 /// A place in the queue: from a call's arrival until its entry is on stable storage.
 #[derive(Debug)]
 pub struct Place {
-    permit: OwnedSemaphorePermit,
+    _entry: OwnedSemaphorePermit,
+    /// A change's place among the open intents, which the ring file has to hold.
+    _intent: Option<OwnedSemaphorePermit>,
+}
+
+/// When a call that waits for the store gives up.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The deadline of something that begins to wait now.
+    pub fn from_now() -> Self {
+        Self(Instant::now() + STORE_DEADLINE)
+    }
+
+    async fn bound<T>(self, waiting: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        tokio::time::timeout_at(self.0, waiting).await.unwrap_or(Err(StoreError::TimedOut))
+    }
 }
 
 /// What came of handing in an entry.
@@ -66,12 +88,8 @@ pub struct Commit(oneshot::Receiver<()>);
 
 impl Commit {
     /// Returns when what was handed in is on stable storage.
-    pub async fn wait(self) -> Result<(), StoreError> {
-        match tokio::time::timeout(STORE_DEADLINE, self.0).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(StoreError::Closed),
-            Err(_) => Err(StoreError::TimedOut),
-        }
+    pub async fn wait(self, deadline: Deadline) -> Result<(), StoreError> {
+        deadline.bound(async { self.0.await.map_err(|_| StoreError::Closed) }).await
     }
 }
 
@@ -80,6 +98,7 @@ impl Commit {
 pub struct Writer {
     queue: Arc<Queue>,
     places: Arc<Semaphore>,
+    intents: Arc<Semaphore>,
     durabilities: Durabilities,
     run_tag: u32,
 }
@@ -96,31 +115,44 @@ impl Writer {
     pub fn start(mut ring: Ring, durabilities: Durabilities) -> Result<(Self, WriterThread), RingError> {
         let queue = Arc::new(Queue::new(ring.last_seq()?, ring.batch_bytes()));
         let run_tag = ring.run_tag();
+        let intents = Arc::new(Semaphore::new(ring.open_intents_max()));
         let thread_queue = Arc::clone(&queue);
         let thread = thread::Builder::new()
             .name("audit-writer".to_owned())
-            .spawn(move || run(&mut ring, &thread_queue))
+            .spawn(move || {
+                let stored = catch_unwind(AssertUnwindSafe(|| run(&mut ring, &thread_queue)));
+                if stored.is_err() {
+                    thread_queue.fail("the audit writer panicked; the agent has to be started again");
+                }
+            })
             .map_err(|source| RingError::Thread { source })?;
         let places = Arc::new(Semaphore::new(PLACES));
-        let writer = Self { queue: Arc::clone(&queue), places, durabilities, run_tag };
+        let writer = Self { queue: Arc::clone(&queue), places, intents, durabilities, run_tag };
         Ok((writer, WriterThread { queue, thread: Some(thread) }))
     }
 
-    /// A place for a call that has arrived. Waits while the store is slow.
-    pub async fn reserve(&self) -> Result<Place, StoreError> {
-        if let Some(place) = self.try_reserve() {
+    /// A place for a call of that class that has arrived. Waits while the store is slow.
+    pub async fn place(&self, class: Class, deadline: Deadline) -> Result<Place, StoreError> {
+        if class != Class::Change
+            && let Some(place) = self.try_place()
+        {
             return Ok(place);
         }
-        match tokio::time::timeout(STORE_DEADLINE, Arc::clone(&self.places).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Place { permit }),
-            Ok(Err(_)) => Err(StoreError::Closed),
-            Err(_) => Err(self.health().err().unwrap_or(StoreError::TimedOut)),
-        }
+        let acquired = deadline.bound(async {
+            let entry = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+            let intent = match class {
+                Class::Change => Some(Arc::clone(&self.intents).acquire_owned().await.map_err(|_| StoreError::Closed)?),
+                Class::Read | Class::Denied => None,
+            };
+            Ok(Place { _entry: entry, _intent: intent })
+        });
+        acquired.await.map_err(|error| self.health().err().unwrap_or(error))
     }
 
     /// A place for a call that can't wait for one. None: there is none free.
-    pub fn try_reserve(&self) -> Option<Place> {
-        Arc::clone(&self.places).try_acquire_owned().ok().map(|permit| Place { permit })
+    pub fn try_place(&self) -> Option<Place> {
+        let entry = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Place { _entry: entry, _intent: None })
     }
 
     /// Hands in that a change is about to happen. It must not happen before the commit.
@@ -135,10 +167,10 @@ impl Writer {
         let (class, timestamp_ms) = (entry.class, entry.call.arrival.timestamp_ms);
         let (seq, commit) = match durability {
             Durability::Strict => {
-                let (seq, commit) = self.queue.push_strict(entry, intent, place.permit);
+                let (seq, commit) = self.queue.push_strict(entry, intent, place);
                 (seq, Some(Commit(commit)))
             }
-            Durability::Relaxed => (self.queue.push_relaxed(entry, intent, place.permit, window), None),
+            Durability::Relaxed => (self.queue.push_relaxed(entry, intent, place, window), None),
         };
         Recorded { id: EntryId::new(timestamp_ms, class, seq, self.run_tag), commit }
     }
@@ -156,7 +188,7 @@ impl Writer {
     /// Returns when everything handed in so far is on stable storage, and so visible to readers.
     pub async fn flush(&self) -> Result<(), StoreError> {
         match self.queue.push_flush() {
-            Some(commit) => Commit(commit).wait().await,
+            Some(commit) => Commit(commit).wait(Deadline::from_now()).await,
             None => Ok(()),
         }
     }
@@ -178,13 +210,16 @@ impl Writer {
 }
 
 impl WriterThread {
-    /// Stores what is queued and ends the thread.
-    pub fn stop(mut self) {
+    /// Stores what is queued and ends the thread. An error: so many records could not be stored.
+    pub fn stop(mut self) -> Result<(), u64> {
         self.queue.close();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the audit writer panicked");
+        if let Some(thread) = self.thread.take() {
+            // Its panics are caught and reported within.
+            let _ = thread.join();
+        }
+        match self.queue.pending() {
+            0 => Ok(()),
+            unsaved => Err(unsaved),
         }
     }
 }
@@ -208,16 +243,27 @@ fn run(ring: &mut Ring, queue: &Queue) {
     }
 }
 
-/// Stores a batch, again and again until it succeeds. False: the queue was closed while the store was failing.
+/// Stores records, again and again until it succeeds. False: the queue was closed, and the store failed for too long after that.
 fn store(ring: &mut Ring, queue: &Queue, records: &[Record]) -> bool {
     loop {
         let Err(error) = ring.store(records) else {
             queue.report(None);
             return true;
         };
+        if error.is_about_the_data() {
+            // One bad record must not keep the others from being stored, nor stop the store for good.
+            match records {
+                [Record::Entry(_, entry, _)] => {
+                    log::error!("an entry can't be stored and is counted as dropped: {}", report::chain(&error));
+                    queue.count_dropped(entry.class);
+                    return true;
+                }
+                [_] => {}
+                several => return several.chunks(1).all(|record| store(ring, queue, record)),
+            }
+        }
         queue.report(Some(report::chain(&error)));
-        if queue.pause(RETRY_PAUSE) {
-            log::error!("stopped with {} records that could not be stored", records.len());
+        if queue.pause(RETRY_PAUSE).is_some_and(|since_closed| since_closed > STOP_DEADLINE) {
             return false;
         }
     }

@@ -115,8 +115,12 @@ impl From<ServerError> for CliError {
             ServerError::Listen { .. } | ServerError::Ring(RingError::InUse { .. }) => Exit::Unavailable,
             ServerError::Ring(RingError::File { .. }) => Exit::CantCreat,
             ServerError::Ring(RingError::Foreign { .. }) => Exit::Config,
-            ServerError::Ring(RingError::Sqlite { .. }) | ServerError::Serve(_) => Exit::IoErr,
-            ServerError::Ring(RingError::Thread { .. } | RingError::Random) | ServerError::BootId(_) => Exit::OsErr,
+            ServerError::Ring(RingError::Sqlite { .. } | RingError::WalHeld)
+            | ServerError::Serve(_)
+            | ServerError::Unsaved { .. } => Exit::IoErr,
+            ServerError::Ring(RingError::Thread { .. } | RingError::Random)
+            | ServerError::BootId(_)
+            | ServerError::BootIdForm(_) => Exit::OsErr,
         };
         Self::of(exit, &error)
     }

@@ -15,4 +15,5 @@ mod openapi;
 mod panic;
 mod permission_matrix;
 mod ring_property;
+mod spelling;
 mod support;

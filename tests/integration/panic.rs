@@ -72,5 +72,5 @@ async fn call_what_panics() {
     assert_eq!(panicked["outcome"], "panicked");
     assert_eq!(panicked["response_code"], 500);
     assert_eq!(panicked["operation_id"], "GetPanic");
-    thread.stop();
+    thread.stop().unwrap();
 }

@@ -150,8 +150,7 @@ impl Pair {
         assert!(whole.iter().eq(expected(1_000, 0)), "all entries, newest first");
         assert!(page(limit, offset).iter().eq(expected(limit, offset)), "page of {limit} at {offset}");
 
-        let (mut cursor, total) = self.reader.export().unwrap();
-        assert_eq!(total, all.len() as u64);
+        let mut cursor = self.reader.export().unwrap();
         let mut exported = Vec::new();
         loop {
             let visit = |entry: &ServedEntry<'_>| exported.push(entry.seq.0);

@@ -32,13 +32,13 @@ const SEQS_REMEMBERED: usize = 4096;
 
 /// What never changes once it is stored, and so is read once a connection.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct Memory {
     runs: HashMap<i64, Run>,
     operations: HashMap<i64, OperationNames>,
     seqs: HashMap<(usize, u64), u64>,
 }
 
-impl Facts {
+impl Memory {
     /// The seq of the entry with that ordinal.
     pub(super) fn seq_at(
         &mut self,
@@ -117,7 +117,7 @@ pub(super) fn ordinal_of(
 /// Visits one entry.
 pub(super) fn one(
     transaction: &Transaction<'_>,
-    facts: &mut Facts,
+    memory: &mut Memory,
     class: Class,
     ordinal: u64,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
@@ -125,13 +125,13 @@ pub(super) fn one(
     let mut statement = transaction.prepare_cached(&select(class, "WHERE ordinal = ?1"))?;
     let mut rows = statement.query([ordinal])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    serve(transaction, facts, class, row, visit)
+    serve(transaction, memory, class, row, visit)
 }
 
 /// Visits entries from these ordinals downwards, newest first over all classes.
 pub(super) fn merge_down(
     transaction: &Transaction<'_>,
-    facts: &mut Facts,
+    memory: &mut Memory,
     from: [u64; 3],
     limit: u64,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
@@ -142,18 +142,18 @@ pub(super) fn merge_down(
     for _ in 0..limit {
         let newest = (0..3).filter(|&class| heads[class].is_some()).max_by_key(|&class| heads[class]);
         let Some(class) = newest else { break };
-        serve(transaction, facts, Class::ALL[class], head(&sources[class])?, visit)?;
+        serve(transaction, memory, Class::ALL[class], head(&sources[class])?, visit)?;
         heads[class] = advance(&mut sources[class])?;
     }
     Ok(())
 }
 
-/// Visits entries from these ordinals upwards, oldest first over all classes, up to the seq `last_seq`. Moves the ordinals on.
+/// Visits entries from these ordinals upwards, oldest first over all classes, before the ordinals `end`. Moves the ordinals on.
 pub(super) fn merge_up(
     transaction: &Transaction<'_>,
-    facts: &mut Facts,
+    memory: &mut Memory,
     next: &mut [u64; 3],
-    last_seq: Seq,
+    end: [u64; 3],
     limit: u64,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
 ) -> rusqlite::Result<u64> {
@@ -162,11 +162,9 @@ pub(super) fn merge_up(
     let mut heads = advance_all(&mut sources)?;
     let mut visited = 0;
     while visited < limit {
-        let oldest = (0..3).filter_map(|class| heads[class].map(|seq| (seq, class))).min();
-        let Some((_, class)) = oldest.filter(|&(seq, _)| seq <= last_seq) else {
-            break;
-        };
-        serve(transaction, facts, Class::ALL[class], head(&sources[class])?, visit)?;
+        let open = (0..3).filter(|&class| next[class] < end[class]);
+        let Some((_, class)) = open.filter_map(|class| heads[class].map(|seq| (seq, class))).min() else { break };
+        serve(transaction, memory, Class::ALL[class], head(&sources[class])?, visit)?;
         heads[class] = advance(&mut sources[class])?;
         next[class] += 1;
         visited += 1;
@@ -225,7 +223,7 @@ fn head<'r>(source: &'r Rows<'_>) -> rusqlite::Result<&'r Row<'r>> {
 /// Shows one row to the visitor as an entry.
 fn serve(
     transaction: &Transaction<'_>,
-    facts: &mut Facts,
+    memory: &mut Memory,
     class: Class,
     row: &Row<'_>,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
@@ -233,10 +231,10 @@ fn serve(
     let seq = Seq(row.get(0)?);
     let outcome = Outcome::ALL.get(row.get::<_, usize>(1)?).copied().ok_or_else(|| damaged(1, "outcome"))?;
     let duration_us = row.get::<_, u64>(3)?;
-    let run = facts.run(transaction, row.get(4)?)?;
+    let run = memory.run(transaction, row.get(4)?)?;
     let timestamp = row.get(5)?;
     let operation = match row.get(10)? {
-        Some(number) => Some(facts.operation(transaction, number)?),
+        Some(number) => Some(memory.operation(transaction, number)?),
         None => None,
     };
     let auth_method = match row.get::<_, usize>(14)? {

@@ -85,7 +85,7 @@ fn configure(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(32);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     // Another program that reads the file may hold its lock for a moment.
-    connection.pragma_update(None, "busy_timeout", 1_000)?;
+    connection.busy_timeout(super::BUSY_TIMEOUT)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -130,8 +130,13 @@ fn create_schema(connection: &mut Connection, options: &RingOptions, seq_base: S
 }
 
 /// Stores that a run begins, forgets runs that no entry names any more, and gives the run's number and its tag.
-pub(super) fn begin_run(connection: &mut Connection, options: &RingOptions) -> rusqlite::Result<(i64, u32)> {
-    let tag = random().map_or(0, |bytes: [u8; 4]| u32::from_le_bytes(bytes) & 0xff_ffff);
+pub(super) fn begin_run(connection: &mut Connection, options: &RingOptions) -> Result<(i64, u32), RingError> {
+    let tag = u32::from_le_bytes(random()?) & 0xff_ffff;
+    let run = insert_run(connection, options, tag).during("store the start of this run")?;
+    Ok((run, tag))
+}
+
+fn insert_run(connection: &mut Connection, options: &RingOptions, tag: u32) -> rusqlite::Result<i64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute(
         "INSERT INTO run (tag, boot_id, started_ms, version) VALUES (?1, ?2, ?3, ?4)",
@@ -147,7 +152,7 @@ pub(super) fn begin_run(connection: &mut Connection, options: &RingOptions) -> r
         [run],
     )?;
     transaction.commit()?;
-    Ok((run, tag))
+    Ok(run)
 }
 
 /// Pages of the database that hold something.
@@ -171,7 +176,7 @@ pub(super) fn shrink(connection: &Connection, budget: Budget) -> rusqlite::Resul
 /// filled the disk.
 #[expect(unsafe_code, reason = "rusqlite does not wrap sqlite3_file_control()")]
 fn grow_at_once(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
-    let mut chunk_bytes = c_int::try_from(budget.pages() * PAGE_BYTES).unwrap_or(1 << 30);
+    let mut chunk_bytes = c_int::try_from(budget.chunk_bytes()).unwrap_or(c_int::MAX);
     // SAFETY: the handle is that of an open connection, which outlives the call; a null name is the main database; and
     // SQLITE_FCNTL_CHUNK_SIZE reads one C int behind the pointer (sqlite3.h), which is ours and live.
     let code = unsafe {

@@ -7,12 +7,15 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
-use super::StoreError;
+use super::{Place, STORE_DEADLINE, StoreError};
 use crate::audit::class::Class;
 use crate::audit::entry::{Call, Entry, Seq};
 use crate::audit::ring::{IntentNumber, Record};
+
+/// A count of dropped calls is stored after this time at the latest, with whatever else is queued.
+const DROPPED_WINDOW: Duration = Duration::from_secs(1);
 
 /// So many queued records are stored before their window has passed: more in one batch saves hardly any flash.
 const BATCH_RECORDS: usize = 1024;
@@ -30,7 +33,9 @@ pub(super) struct Queue {
 pub(super) struct Batch {
     pub(super) records: Vec<Record>,
     /// Free again when the batch is settled.
-    _places: Vec<OwnedSemaphorePermit>,
+    _places: Vec<Place>,
+    /// The calls that the batch counts as dropped.
+    dropped: [u64; 3],
     /// How many of the records were queued; the others are counts of dropped calls.
     queued: u64,
 }
@@ -40,7 +45,7 @@ struct State {
     records: Vec<Record>,
     /// The sizes of `records` together, roughly.
     bytes: usize,
-    places: Vec<OwnedSemaphorePermit>,
+    places: Vec<Place>,
     /// When the records have to be on their way; none where nothing has to.
     due: Option<Instant>,
     /// Records queued since the start, and how many of them are on stable storage.
@@ -52,9 +57,12 @@ struct State {
     last_intent: IntentNumber,
     /// Calls that left no entry and are not counted in the ring yet.
     dropped: [u64; 3],
+    /// Since when a batch is being stored.
+    storing_since: Option<Instant>,
     /// Why the last attempt to store failed.
     failure: Option<String>,
-    closed: bool,
+    /// Since when nothing more is expected.
+    closed: Option<Instant>,
 }
 
 impl Queue {
@@ -71,8 +79,9 @@ impl Queue {
             last_seq,
             last_intent: IntentNumber(0),
             dropped: [0; 3],
+            storing_since: None,
             failure: None,
-            closed: false,
+            closed: None,
         };
         Self { state: Mutex::new(state), wake: Condvar::new(), batch_bytes }
     }
@@ -91,7 +100,7 @@ impl Queue {
         &self,
         entry: Entry,
         intent: Option<IntentNumber>,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> (Seq, oneshot::Receiver<()>) {
         let mut state = self.lock();
         let seq = state.push_entry(entry, intent, place);
@@ -103,7 +112,7 @@ impl Queue {
         &self,
         entry: Entry,
         intent: Option<IntentNumber>,
-        place: OwnedSemaphorePermit,
+        place: Place,
         window: Duration,
     ) -> Seq {
         let mut state = self.lock();
@@ -126,7 +135,12 @@ impl Queue {
 
     /// Counts a call that leaves no entry.
     pub(super) fn count_dropped(&self, class: Class) {
-        self.lock().dropped[class.index()] += 1;
+        let mut state = self.lock();
+        state.dropped[class.index()] += 1;
+        if state.due.is_none() {
+            state.due = Some(Instant::now() + DROPPED_WINDOW);
+            self.wake.notify_one();
+        }
     }
 
     /// Records queued and not on stable storage.
@@ -140,19 +154,30 @@ impl Queue {
         self.lock().dropped
     }
 
-    /// Why the last attempt to store failed, if it did.
+    /// Why the store can't be relied on now: the last attempt failed, or the present one takes too long.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         let state = self.lock();
-        if state.closed {
-            return Err(StoreError::Closed);
+        match (&state.failure, state.closed, state.storing_since) {
+            (Some(failure), ..) => Err(StoreError::Failing(failure.clone())),
+            (None, Some(_), _) => Err(StoreError::Closed),
+            (None, None, Some(since)) if since.elapsed() > STORE_DEADLINE => Err(StoreError::TimedOut),
+            (None, None, _) => Ok(()),
         }
-        state.failure.clone().map_or(Ok(()), |failure| Err(StoreError::Failing(failure)))
     }
 
-    /// No more is taken after what is queued now.
+    /// What is queued is stored, then the thread ends. What is queued after that is not stored.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        self.lock().closed.get_or_insert_with(Instant::now);
         self.wake.notify_one();
+    }
+
+    /// The thread has ended before its time.
+    pub(super) fn fail(&self, why: &str) {
+        self.report(Some(why.to_owned()));
+        let mut state = self.lock();
+        state.closed.get_or_insert_with(Instant::now);
+        // Nobody will be woken any more.
+        state.waiting.clear();
     }
 
     /// Waits until something has to be stored. None: the queue is closed and empty.
@@ -160,11 +185,13 @@ impl Queue {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            let is_due = state.closed || state.is_full(self.batch_bytes) || state.due.is_some_and(|due| due <= now);
+            let is_due =
+                state.closed.is_some() || state.is_full(self.batch_bytes) || state.due.is_some_and(|due| due <= now);
             if is_due && state.has_work() {
+                state.storing_since = Some(now);
                 return Some(state.take_batch(self.batch_bytes));
             }
-            if state.closed {
+            if state.closed.is_some() {
                 return None;
             }
             state = match state.due {
@@ -180,6 +207,10 @@ impl Queue {
         {
             let mut state = self.lock();
             state.settled += batch.queued;
+            state.storing_since = None;
+            for (left, stored) in state.dropped.iter_mut().zip(batch.dropped) {
+                *left -= stored;
+            }
             while let Some((target, _)) = state.waiting.front()
                 && *target <= state.settled
             {
@@ -204,12 +235,14 @@ impl Queue {
         state.failure = failure;
     }
 
-    /// Waits before the next attempt. True: the queue is closed meanwhile, and there is no next attempt.
-    pub(super) fn pause(&self, pause: Duration) -> bool {
-        let state = self.lock();
-        let (state, _) =
-            self.wake.wait_timeout_while(state, pause, |state| !state.closed).unwrap_or_else(PoisonError::into_inner);
-        state.closed
+    /// Waits before the next attempt. Gives how long the queue has been closed, if it is.
+    pub(super) fn pause(&self, pause: Duration) -> Option<Duration> {
+        let mut state = self.lock();
+        let until = Instant::now() + pause;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.closed.map(|since| since.elapsed())
     }
 
     fn wait_for_all(&self, state: &mut State) -> oneshot::Receiver<()> {
@@ -236,7 +269,7 @@ impl State {
         self.records.push(record);
     }
 
-    fn push_entry(&mut self, entry: Entry, intent: Option<IntentNumber>, place: OwnedSemaphorePermit) -> Seq {
+    fn push_entry(&mut self, entry: Entry, intent: Option<IntentNumber>, place: Place) -> Seq {
         self.last_seq.0 += 1;
         let seq = self.last_seq;
         self.push(Record::Entry(seq, entry, intent));
@@ -266,15 +299,14 @@ impl State {
         if self.records.is_empty() {
             self.due = None;
         }
-        for class in Class::ALL {
-            let dropped = std::mem::take(&mut self.dropped[class.index()]);
-            if dropped > 0 {
-                records.push(Record::Dropped(class, dropped));
-            }
+        // They stay counted here until they are counted in the ring file.
+        let dropped = self.dropped;
+        for class in Class::ALL.into_iter().filter(|class| dropped[class.index()] > 0) {
+            records.push(Record::Dropped(class, dropped[class.index()]));
         }
         // A place may be freed one batch early or late; there are as many as entries in memory all the same.
         let entries = records.iter().filter(|record| matches!(record, Record::Entry(..))).count();
         let places = self.places.drain(..entries).collect();
-        Batch { records, _places: places, queued: taken as u64 }
+        Batch { records, _places: places, dropped, queued: taken as u64 }
     }
 }

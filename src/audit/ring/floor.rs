@@ -12,19 +12,19 @@ use super::file::sync_dir;
 use crate::audit::entry::Seq;
 
 /// Name of the file in the state folder: one decimal number.
-const FILE_NAME: &str = "seq.reserved";
+const FILE_NAME: &str = "seq.floor";
 
 /// So many seqs are reserved at a time: a write to the disk every million entries.
 const RESERVED_SEQS: u64 = 1_000_000;
 
-/// The end of the reserved seqs.
+/// Above it no seq has been given.
 #[derive(Debug)]
-pub(super) struct SeqReserve {
+pub(super) struct SeqFloor {
     state_dir: PathBuf,
     end: Seq,
 }
 
-impl SeqReserve {
+impl SeqFloor {
     /// What is reserved in the state folder; nothing where the file is missing or holds no number.
     pub(super) fn open(state_dir: &Path) -> Self {
         let text = fs::read_to_string(state_dir.join(FILE_NAME)).unwrap_or_default();
@@ -32,7 +32,7 @@ impl SeqReserve {
     }
 
     /// The highest seq that may have been given.
-    pub(super) const fn end(&self) -> Seq {
+    pub(super) const fn seq(&self) -> Seq {
         self.end
     }
 
@@ -52,7 +52,7 @@ impl SeqReserve {
     }
 
     fn write(&self, end: Seq) -> io::Result<()> {
-        let new = self.state_dir.join("seq.reserved.new");
+        let new = self.state_dir.join("seq.floor.new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         writeln!(file, "{}", end.0)?;
         file.sync_all()?;
@@ -68,19 +68,19 @@ mod tests {
     #[test]
     fn seqs_are_reserved_before_they_are_given_and_remembered() {
         let dir = tempfile::tempdir().unwrap();
-        let mut reserve = SeqReserve::open(dir.path());
-        assert_eq!(reserve.end(), Seq(0));
-        reserve.cover(Seq(1));
-        assert_eq!(SeqReserve::open(dir.path()).end(), Seq(1 + RESERVED_SEQS));
-        reserve.cover(Seq(5));
-        reserve.cover(Seq(2 + RESERVED_SEQS));
-        assert_eq!(SeqReserve::open(dir.path()).end(), Seq(2 + 2 * RESERVED_SEQS));
+        let mut floor = SeqFloor::open(dir.path());
+        assert_eq!(floor.seq(), Seq(0));
+        floor.cover(Seq(1));
+        assert_eq!(SeqFloor::open(dir.path()).seq(), Seq(1 + RESERVED_SEQS));
+        floor.cover(Seq(5));
+        floor.cover(Seq(2 + RESERVED_SEQS));
+        assert_eq!(SeqFloor::open(dir.path()).seq(), Seq(2 + 2 * RESERVED_SEQS));
     }
 
     #[test]
     fn a_file_without_a_number_reserves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE_NAME), "???").unwrap();
-        assert_eq!(SeqReserve::open(dir.path()).end(), Seq(0));
+        assert_eq!(SeqFloor::open(dir.path()).seq(), Seq(0));
     }
 }
