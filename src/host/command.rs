@@ -105,6 +105,7 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 fn command(path: &Path, arguments: &[&str]) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let mut command = Command::new(path);
     command
         .args(arguments)

@@ -1,5 +1,6 @@
 //! Each promise of the agent, and each failure it must survive, against the real binary.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic: that is how it fails")]
+#![expect(clippy::disallowed_methods, reason = "tests start the agent and its peers")]
 
 mod command_line;
 mod concurrent;
