@@ -4,28 +4,30 @@
 //! is on stable storage. Knows neither who waits for that nor HTTP.
 
 mod damage;
+mod error;
 mod file;
 mod floor;
 mod rows;
+mod wal;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, RwLock};
 
-use rusqlite::{Connection, ErrorCode, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::budget::{Budget, PAGE_BYTES};
 use super::class::Class;
 use super::entry::{Call, Entry, Seq};
 use super::retention::{Limits, Retention};
+use error::During as _;
+use floor::SeqFloor;
 
 pub use damage::kept_aside;
+pub use error::RingError;
 pub use file::{FILE_NAME, SCHEMA_VERSION};
-use floor::SeqFloor;
 pub(super) use rows::CALL_COLUMNS;
 
 /// Where the ring is, how large it may get, and which boot this is.
@@ -99,102 +101,8 @@ impl Record {
     }
 }
 
-/// Why the ring could not be opened or written.
-#[derive(Debug, thiserror::Error)]
-pub enum RingError {
-    /// The state folder or the ring file can't be made or used.
-    #[error("can't {act} {}", path.display())]
-    File {
-        /// What was tried.
-        act: &'static str,
-        /// The folder or file.
-        path: PathBuf,
-        /// What went wrong.
-        #[source]
-        source: io::Error,
-    },
-    /// Another agent has the state folder.
-    #[error("another agent uses the state folder {}", state_dir.display())]
-    InUse {
-        /// The folder.
-        state_dir: PathBuf,
-    },
-    /// Another program reads the file without an end, so the WAL can't start again.
-    #[error("the WAL is full: another program has held a read transaction on the ring for too long")]
-    WalHeld,
-    /// The file is no ring, or one of a newer agent.
-    #[error("{} is not a ring that this agent knows: {reason}", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What is different.
-        reason: String,
-    },
-    /// SQLite failed.
-    #[error("can't {act}")]
-    Sqlite {
-        /// What was tried.
-        act: &'static str,
-        /// What SQLite says.
-        #[source]
-        source: rusqlite::Error,
-    },
-    /// The writer's thread can't be started.
-    #[error("can't start the writer's thread")]
-    Thread {
-        /// What went wrong.
-        #[source]
-        source: io::Error,
-    },
-    /// The kernel gives no random bytes for a new epoch.
-    #[error("the kernel gives no random bytes")]
-    Random,
-}
-
-impl RingError {
-    fn sqlite_code(&self) -> Option<ErrorCode> {
-        match self {
-            Self::Sqlite { source, .. } => source.sqlite_error_code(),
-            _ => None,
-        }
-    }
-
-    /// Whether what was to be stored is at fault, and not the store.
-    pub fn is_about_the_data(&self) -> bool {
-        let conversion = matches!(self, Self::Sqlite { source: rusqlite::Error::ToSqlConversionFailure(_), .. });
-        let codes = [ErrorCode::ConstraintViolation, ErrorCode::TooBig, ErrorCode::TypeMismatch];
-        conversion || self.sqlite_code().is_some_and(|code| codes.contains(&code))
-    }
-
-    /// Whether the file itself is damaged, so that trying again can't help.
-    pub fn is_damage(&self) -> bool {
-        matches!(self.sqlite_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-    }
-}
-
-/// Names the act in which SQLite failed.
-trait During<T> {
-    fn during(self, act: &'static str) -> Result<T, RingError>;
-}
-
-impl<T> During<T> for rusqlite::Result<T> {
-    fn during(self, act: &'static str) -> Result<T, RingError> {
-        self.map_err(|source| RingError::Sqlite { act, source })
-    }
-}
-
-/// The state of the WAL: frames in it, and how many of them are in the database already.
-#[derive(Clone, Copy, Debug)]
-struct Wal {
-    frames: u64,
-    moved: u64,
-}
-
 /// Pages beside those of the entries that a transaction may need: inner pages, small tables.
 const SPARE_PAGES: u64 = 8;
-
-/// How long another program's lock on the file is waited for.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An open ring.
 #[derive(Debug)]
@@ -251,8 +159,7 @@ impl Ring {
             Self { connection, options: options.clone(), budget, gate, _lock: lock, floor, run, run_tag, state: None };
         ring.fit_limits()?;
         ring.close_open_intents()?;
-        // The first checkpoint is when the database takes its space.
-        ring.wal_checkpoint("PASSIVE")?;
+        ring.move_wal()?;
         file::reserve_wal(options, budget);
         Ok(ring)
     }
@@ -297,49 +204,6 @@ impl Ring {
         self.transact("store a batch of entries", |run, transaction, state| {
             batch.iter().try_for_each(|record| apply(run, transaction, state, record))
         })
-    }
-
-    /// Moves the WAL's pages into the database when there are many. To be called when nobody waits.
-    pub fn checkpoint(&mut self) -> Result<(), RingError> {
-        let frames = self.wal_checkpoint("NOOP")?.frames;
-        if frames < self.budget.wal_frames() / 2 {
-            return Ok(());
-        }
-        if frames < self.budget.wal_frames() / 4 * 3 {
-            return self.wal_checkpoint("PASSIVE").map(drop);
-        }
-        // Readers of this process wait for a moment; those of another process are not waited for.
-        let gate = Gate::clone(&self.gate);
-        let _no_reader = gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.busy_timeout(Duration::ZERO)?;
-        let restarted = self.wal_checkpoint("RESTART").map(drop);
-        self.busy_timeout(BUSY_TIMEOUT)?;
-        restarted
-    }
-
-    /// A WAL at its cap that can't start again takes no further batch.
-    fn free_wal(&mut self) -> Result<(), RingError> {
-        let is_full = |ring: &Self| {
-            let wal = ring.wal_checkpoint("NOOP")?;
-            let batch_frames = ring.budget.batch_bytes() as u64 / PAGE_BYTES;
-            Ok(wal.frames > wal.moved && wal.frames + batch_frames > ring.budget.wal_frames())
-        };
-        if !is_full(self)? {
-            return Ok(());
-        }
-        self.checkpoint()?;
-        if is_full(self)? { Err(RingError::WalHeld) } else { Ok(()) }
-    }
-
-    fn wal_checkpoint(&self, mode: &str) -> Result<Wal, RingError> {
-        let sql = format!("PRAGMA wal_checkpoint({mode})");
-        let wal = |row: &Row<'_>| Ok(Wal { frames: row.get(1)?, moved: row.get(2)? });
-        let wal = self.connection.prepare_cached(&sql).and_then(|mut pragma| pragma.query_row([], wal));
-        wal.during("move the WAL into the database")
-    }
-
-    fn busy_timeout(&self, timeout: Duration) -> Result<(), RingError> {
-        self.connection.busy_timeout(timeout).during("set the time to wait for other programs")
     }
 
     fn state(&mut self) -> Result<&mut State, RingError> {

@@ -12,7 +12,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::ffi::{SQLITE_FCNTL_CHUNK_SIZE, SQLITE_OK, sqlite3_file_control};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-use super::{During, RingError, RingOptions};
+use super::error::During as _;
+use super::{RingError, RingOptions};
 use crate::audit::budget::{Budget, PAGE_BYTES};
 use crate::audit::class::Class;
 use crate::audit::entry::Seq;
@@ -85,7 +86,7 @@ fn configure(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(32);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     // Another program that reads the file may hold its lock for a moment.
-    connection.busy_timeout(super::BUSY_TIMEOUT)?;
+    connection.busy_timeout(super::wal::BUSY_TIMEOUT)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
