@@ -18,6 +18,7 @@ use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Service as _};
 use actix_web::rt::net::TcpStream;
+use actix_web::rt::signal::unix::{SignalKind, signal};
 
 use crate::audit::Writer;
 use crate::audit::connection::{Body, Watch, Watched};
@@ -34,7 +35,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Serves `app` on `listener` until the process is told to stop by SIGTERM or SIGINT; then open calls get their time.
+/// Serves `app` on `listener` until the process is told to stop by SIGTERM, SIGINT or SIGHUP; then open calls get their time.
 pub(crate) async fn serve<F, I, S, B>(
     listener: TcpListener,
     limits: &ServerConfig,
@@ -84,20 +85,34 @@ where
             })
             .local_addr(address)
             .finish::<_, B>(claimed);
-        fn_service(move |stream: TcpStream| watched(stream, writer.clone())).and_then(http)
+        fn_service(move |stream: TcpStream| watched(stream, head_timeout, writer.clone())).and_then(http)
     };
-    server.listen("http", listener, factory)?.run().await
+    let server = server.listen("http", listener, factory)?.run();
+    // A terminal that is closed stops the agent as Ctrl-C does.
+    let (handle, mut hangup) = (server.handle(), signal(SignalKind::hangup())?);
+    actix_web::rt::spawn(async move {
+        if hangup.recv().await.is_some() {
+            log::info!("SIGHUP received; stopping");
+            handle.stop(true).await;
+        }
+    });
+    server.await
 }
 
 /// What the HTTP service takes: a stream, its protocol, its peer.
 type Connection = (Watched<TcpStream>, Protocol, Option<SocketAddr>);
 
-fn watched(stream: TcpStream, writer: Writer) -> Ready<Result<Connection, actix_http::error::DispatchError>> {
+fn watched(
+    stream: TcpStream,
+    head_timeout: Duration,
+    writer: Writer,
+) -> Ready<Result<Connection, actix_http::error::DispatchError>> {
     // Responses are small and written whole: waiting for more to send only delays them. A socket that refuses works all the same.
     let _ = stream.set_nodelay(true);
     ready(stream.peer_addr().map_err(Into::into).map(|peer| {
         let source_ip = peer.ip().to_canonical();
-        (Watched::new(stream, source_ip, writer), Protocol::Http1, Some(peer))
+        // The library's own timer, which answers, comes first.
+        (Watched::new(stream, source_ip, head_timeout * 2, writer), Protocol::Http1, Some(peer))
     }))
 }
 

@@ -87,6 +87,12 @@ pub fn signing_key(config: &Config) -> Result<SigningKey, KeyError> {
 impl Server {
     /// Opens the ring and binds the address. When this returns, the agent can record.
     pub fn start(config: Config, changes: Changes) -> Result<Self, ServerError> {
+        let failed = |source| ServerError::Listen { address: config.server.listen, source };
+        let listener = listener::bind(config.server.listen).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        if !address.ip().is_loopback() {
+            log::warn!("{address} is not a loopback address, and there is no TLS: tokens can be read on their way");
+        }
         let key = signing_key(&config)?;
         self_test(&key).map_err(ServerError::SelfTest)?;
         let verifier = TokenVerifier::new(&key, Roles::new(&config.auth.roles), config.auth.leeway_s);
@@ -97,10 +103,6 @@ impl Server {
         let ring = Ring::open(&ring_options)?;
         let reader = Arc::new(Reader::new(&ring_options.state_dir, ring.gate()));
         let (writer, writer_thread) = Writer::start(ring, durabilities(&config))?;
-
-        let failed = |source| ServerError::Listen { address: config.server.listen, source };
-        let listener = listener::bind(config.server.listen).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
 
         let endpoints = api::endpoints();
         let base_path = &config.server.base_path;

@@ -144,7 +144,7 @@ pub(super) fn describe(status: u16) -> &'static str {
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Unauthenticated(reason) => Self::Unauthorized(format!("{reason}.")),
+            Refusal::Unauthenticated(reason) => Self::Unauthorized(sentence(&reason)),
             Refusal::Lacks(permission) => {
                 Self::Forbidden(format!("The permission {} is required.", permission.as_str()))
             }
@@ -209,6 +209,14 @@ impl From<PathError> for ApiError {
     }
 }
 
+/// A message of a module as a sentence for callers.
+fn sentence(message: &str) -> String {
+    let mut characters = message.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    let end = if message.ends_with('.') { "" } else { "." };
+    first.into_iter().chain(characters).chain(end.chars()).collect()
+}
+
 /// The innermost cause: what actix puts around it only says that something can't be deserialised.
 fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
@@ -221,10 +229,12 @@ fn cause(error: &dyn std::error::Error) -> String {
 impl From<HostError> for ApiError {
     fn from(error: HostError) -> Self {
         match error {
-            HostError::Invalid { .. } => Self::BadRequest(error.to_string()),
-            HostError::Unknown { .. } => Self::NotFound(error.to_string()),
-            HostError::ChangesDisabled | HostError::Unavailable { .. } => Self::Unavailable(error.to_string()),
-            HostError::Read { .. } | HostError::Write { .. } => Self::Internal(error.to_string()),
+            HostError::Invalid { .. } => Self::BadRequest(sentence(&error.to_string())),
+            HostError::Unknown { .. } => Self::NotFound(sentence(&error.to_string())),
+            HostError::ChangesDisabled | HostError::Unavailable { .. } => {
+                Self::Unavailable(sentence(&error.to_string()))
+            }
+            HostError::Read { .. } | HostError::Write { .. } => Self::Internal(sentence(&error.to_string())),
         }
     }
 }

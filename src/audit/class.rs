@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 pub enum Class {
     /// Authorised calls with a method that is not safe.
     Change,
-    /// Authorised safe calls, and calls of authenticated callers that name no operation: they can change nothing.
+    /// Authorised safe calls of authenticated callers, and calls of authenticated callers that name no operation: they can change nothing.
     Read,
-    /// Refused calls, malformed ones, and anonymous calls that name no operation.
+    /// Calls of nobody in particular: refused ones, malformed ones, and anonymous ones that change nothing, such as `GET /health`.
     Denied,
 }
 

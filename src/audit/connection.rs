@@ -12,9 +12,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::class::Class;
 use super::entry::{Arrival, Call, Entry, Outcome};
@@ -31,6 +32,10 @@ const TAIL_BYTES: usize = 256;
 pub struct Watched<S> {
     stream: S,
     watch: Rc<Watch>,
+    /// In which a head has to be complete, from its first byte on.
+    head_timeout: Duration,
+    /// Wakes the reader of a head that is late. Made when the first one has to be waited for.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 /// What is known of a connection.
@@ -53,9 +58,9 @@ struct Seen {
 
 impl<S> Watched<S> {
     /// Watches a connection that `peer` has just opened.
-    pub fn new(stream: S, peer: IpAddr, writer: Writer) -> Self {
+    pub fn new(stream: S, peer: IpAddr, head_timeout: Duration, writer: Writer) -> Self {
         let seen = RefCell::new(Seen { since: Instant::now(), head: Vec::new(), expects_head: true, tail: Vec::new() });
-        Self { stream, watch: Rc::new(Watch { writer, peer, seen }) }
+        Self { stream, watch: Rc::new(Watch { writer, peer, seen }), head_timeout, alarm: None }
     }
 
     /// What requests of this connection are claimed at.
@@ -90,6 +95,12 @@ impl Watch {
             None => seen.head.clear(),
         }
         seen.since = Instant::now();
+    }
+
+    /// Since when a head is incomplete, if one is.
+    fn head_since(&self) -> Option<Instant> {
+        let seen = self.seen.borrow();
+        (seen.expects_head && !seen.head.is_empty()).then_some(seen.since)
     }
 
     fn has_read(&self, bytes: &[u8]) {
@@ -147,9 +158,11 @@ impl Watch {
     }
 }
 
-/// Where the first complete head in `bytes` ends.
+/// Where the first complete head in `bytes` ends. Empty lines may stand before it (RFC 9112, section 2.2).
 fn head_end(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|begin| begin + 4)
+    let begin = bytes.len() - bytes.trim_ascii_start().len();
+    let end = bytes[begin..].windows(4).position(|window| window == b"\r\n\r\n")?;
+    Some(begin + end + 4)
 }
 
 /// The status of the library's own answer, if that is what was written last: a status line of 4xx or 5xx and nothing but the
@@ -173,18 +186,17 @@ fn own_answer(tail: &[u8]) -> Option<u16> {
     is_empty.then_some(code)
 }
 
-/// Method and path as far as a head's first line tells them.
+/// Method and path as far as a head's first line tells them: nothing where it may be anything else, such as a part of a body.
 fn asked_for(head: &[u8]) -> (String, String) {
     let line = head.trim_ascii_start().split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
     let mut words = line.split(|&byte| byte == b' ');
     let method = words.next().unwrap_or_default();
-    // RFC 9110, section 5.6.2: token
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    if method.is_empty() || !method.iter().all(is_token) {
+    if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
         return Default::default();
     }
-    // A query is never stored.
-    let path = words.next().and_then(|target| target.split(|&byte| byte == b'?').next()).unwrap_or_default();
+    // Neither a query nor a fragment is ever stored, nor a target that can hold a password.
+    let path = words.next().and_then(|target| target.split(|&byte| byte == b'?' || byte == b'#').next());
+    let path = path.filter(|path| path.starts_with(b"/") || *path == b"*").unwrap_or_default();
     let text = |bytes, max_bytes| bounded(&String::from_utf8_lossy(bytes), max_bytes);
     (text(method, redact::METHOD_MAX_BYTES), text(path, redact::PATH_MAX_BYTES))
 }
@@ -196,9 +208,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.watch.has_read(&buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) {
+            read?;
+            self.watch.has_read(&buffer.filled()[before..]);
+            return Poll::Ready(Ok(()));
+        }
+        // The HTTP library bounds the first head of a connection only.
+        let Some(since) = self.watch.head_since() else { return Poll::Pending };
+        let deadline = since + self.head_timeout;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if alarm.deadline() != deadline {
+            alarm.as_mut().reset(deadline);
+        }
+        ready!(alarm.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -253,5 +276,18 @@ mod tests {
         assert_eq!(asked(b"GET /\x1b[31m\xff HTTP/1.1"), told("GET", "/\\u{1b}[31m\u{fffd}"));
         assert_eq!(asked(b"\x16\x03\x01\x02 /"), told("", ""));
         assert_eq!(asked(b""), told("", ""));
+        for secret in
+            ["GET http://user:HUNTER2@h/ HTTP/9", "POST HUNTER2 x HTTP/1.1", "password HUNTER2", "GET /a#HUNTER2"]
+        {
+            let (method, path) = asked(secret.as_bytes());
+            assert!(!format!("{method} {path}").contains("HUNTER2"), "{secret}");
+        }
+    }
+
+    #[test]
+    fn empty_lines_before_a_head_belong_to_it() {
+        assert_eq!(head_end(b"\r\n\r\nGET / HTTP/1.1\r\n\r\nGET"), Some(22));
+        assert_eq!(head_end(b"\r\n\r\n"), None);
+        assert_eq!(head_end(b"GET / HTTP/1.1\r\n"), None);
     }
 }

@@ -198,6 +198,8 @@ impl Auditing {
 fn class_of(call: &Call, permitted: Option<&Result<(), Refusal>>) -> Class {
     match (call.operation, permitted) {
         (Some(_), Some(Err(_))) => Class::Denied,
+        // Nobody in particular may call it as often as he likes: that must not evict what is known of anyone.
+        (Some(operation), _) if operation.method.is_safe() && call.actor.is_anonymous() => Class::Denied,
         (Some(operation), _) if operation.method.is_safe() => Class::Read,
         (Some(_), _) => Class::Change,
         (None, _) if call.actor.is_anonymous() => Class::Denied,

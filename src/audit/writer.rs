@@ -138,6 +138,8 @@ impl Writer {
         {
             return Ok(place);
         }
+        // Nobody waits for a store that is known to fail.
+        self.health()?;
         let acquired = deadline.bound(async {
             let entry = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
             let intent = match class {

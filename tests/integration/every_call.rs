@@ -1,12 +1,14 @@
 //! Nothing unrecorded, and no secret recorded: calls that name no operation, that are malformed, refused or given up.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Connection, Ledger, Request, assert_is_error, begin_change, now_s, sign};
+use crate::support::{Agent, Connection, Ledger, Node, Request, assert_is_error, begin_change, now_s, sign};
 
 /// Class, outcome and status of an entry.
 fn gist(entry: &Value) -> (&str, &str, u64) {
@@ -92,6 +94,55 @@ fn a_client_that_goes_away_within_its_head_leaves_a_rejected_entry() {
     let entries = ledger.awaited("the entry of half a head");
     assert_eq!(entries.len(), 1, "{entries:#?}");
     assert_eq!((&entries[0]["class"], &entries[0]["outcome"]), (&json!("denied"), &json!("rejected")));
+}
+
+#[test]
+fn a_later_head_that_never_ends_is_cut_off_and_leaves_a_rejected_entry() {
+    let agent = Node::new("[server]\nclient_timeout_ms = 1000\n").start();
+    let mut ledger = Ledger::open(&agent);
+    let mut connection = TcpStream::connect(agent.address()).unwrap();
+    connection.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut first = [0; 1];
+    connection.read_exact(&mut first).unwrap();
+    connection.write_all(b"GET /audit HTTP/1.1\r\nHos").unwrap();
+    connection.read_to_end(&mut Vec::new()).unwrap();
+    let mut entries = ledger.news();
+    if entries.len() < 2 {
+        entries.extend(ledger.awaited("the entry of the head that never ended"));
+    }
+    let gists: Vec<_> = entries.iter().map(gist).collect();
+    assert_eq!(gists, [("denied", "completed", 200), ("denied", "rejected", 0)], "{entries:#?}");
+    assert_eq!(entries[1]["path"], "/audit");
+}
+
+#[test]
+fn empty_lines_before_a_request_are_no_request() {
+    let agent = Agent::start();
+    let mut ledger = Ledger::open(&agent);
+    let mut connection = TcpStream::connect(agent.address()).unwrap();
+    let request = b"\r\n\r\nGET /health HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\nGET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    connection.write_all(request).unwrap();
+    connection.read_to_end(&mut Vec::new()).unwrap();
+    drop(connection);
+    // The next call's entry comes after what the connection left behind.
+    agent.call(&Request::get("/version"));
+    let paths: Vec<_> = ledger.news().iter().map(|entry| entry["path"].clone()).collect();
+    assert_eq!(paths, ["/health", "/health", "/version"]);
+}
+
+#[test]
+fn calls_of_nobody_in_particular_evict_nothing_of_known_callers() {
+    let agent = Node::new("[audit]\nmax_entries = 500\n").start();
+    let kept = agent.call(&Request::get("/node/load").bearer(&agent.token(&["read"])));
+    let mut connection = Connection::open(agent.address());
+    let floods = [Request::get("/health"), Request::get("/nothing"), Request::get("/audit")];
+    for request in floods.iter().cycle().take(3_000) {
+        connection.call(request);
+    }
+    assert_eq!(agent.entry_of(&kept)["operation_id"], "GetNodeLoad");
+    let status = agent.read("/audit/status");
+    let evicted: Vec<_> = status["classes"].as_array().unwrap().iter().map(|class| class["evicted"].as_u64()).collect();
+    assert!(evicted[0] == Some(0) && evicted[1] == Some(0) && evicted[2] > Some(2_000), "{status}");
 }
 
 #[test]
@@ -229,7 +280,7 @@ fn a_trace_id_ties_an_entry_to_its_trace() {
 
 #[test]
 fn no_secret_of_a_request_reaches_the_disk_or_the_log() {
-    let agent = crate::support::Node::new("log.level = \"trace\"\n").start();
+    let agent = Node::new("log.level = \"trace\"\n").start();
     let token = agent.token(&["admin"]);
     let secrets = ["query-SECRET", "name-SECRET", "body-SECRET", "header-SECRET", "cookie-SECRET", "token-SECRET"];
     let query = Request::get("/node/hostname?token=query-SECRET&name-SECRET").bearer(&token);

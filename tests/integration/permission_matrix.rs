@@ -52,7 +52,7 @@ fn every_operation_answers_every_role_as_the_roles_say() {
                 assert!(![401, 403].contains(&response.status), "{case}: {}", response.text());
             } else if token.is_none() {
                 let details = assert_is_error(&response, 401);
-                assert_eq!(details, "a bearer token is required.", "{case}");
+                assert_eq!(details, "A bearer token is required.", "{case}");
             } else {
                 let details = assert_is_error(&response, 403);
                 let permission = operation.permission.as_str();

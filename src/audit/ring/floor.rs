@@ -22,13 +22,15 @@ const RESERVED_SEQS: u64 = 1_000_000;
 pub(super) struct SeqFloor {
     state_dir: PathBuf,
     end: Seq,
+    /// Whether the last attempt to write failed: it is told once.
+    failing: bool,
 }
 
 impl SeqFloor {
     /// What is reserved in the state folder; nothing where the file is missing or holds no number.
     pub(super) fn open(state_dir: &Path) -> Self {
         let text = fs::read_to_string(state_dir.join(FILE_NAME)).unwrap_or_default();
-        Self { state_dir: state_dir.to_owned(), end: Seq(text.trim().parse().unwrap_or(0)) }
+        Self { state_dir: state_dir.to_owned(), end: Seq(text.trim().parse().unwrap_or(0)), failing: false }
     }
 
     /// The highest seq that may have been given.
@@ -46,8 +48,11 @@ impl SeqFloor {
         }
         let end = Seq(seq.0 + RESERVED_SEQS);
         match self.write(end) {
-            Ok(()) => self.end = end,
-            Err(error) => log::warn!("can't write {}: {error}", self.state_dir.join(FILE_NAME).display()),
+            Ok(()) => (self.end, self.failing) = (end, false),
+            Err(error) if !std::mem::replace(&mut self.failing, true) => {
+                log::warn!("can't write {}: {error}", self.state_dir.join(FILE_NAME).display());
+            }
+            Err(_) => {}
         }
     }
 
