@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
@@ -88,6 +89,20 @@ impl Config {
     }
 }
 
+/// Bytes that a configuration file has at most: nobody writes one near that size, and a device has no end.
+const FILE_MAX_BYTES: u64 = 1024 * 1024;
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe must not make the agent wait for whoever writes to it.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let mut read = Vec::new();
+    file.take(FILE_MAX_BYTES + 1).read_to_end(&mut read)?;
+    if read.len() as u64 > FILE_MAX_BYTES {
+        return Err(io::Error::other(format!("it is larger than {FILE_MAX_BYTES} bytes")));
+    }
+    Ok(read)
+}
+
 /// Settings gathered so far, each found to be allowed by itself, and what was not.
 struct Loader {
     defaults: Table,
@@ -103,7 +118,7 @@ impl Loader {
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let read = fs::read(path).map_err(|source| unreadable(path, source))?;
+        let read = read_bounded(path).map_err(|source| unreadable(path, source))?;
         let settings = match String::from_utf8(read) {
             Ok(text) => in_file(path, &text),
             Err(_) => Err(Problem {

@@ -82,7 +82,7 @@ pub struct AuditConfig {
     pub change: ClassConfig,
     /// `[audit.read]`: authorised calls that can't. Default relaxed, 30 percent.
     pub read: ClassConfig,
-    /// `[audit.denied]`: refused calls. Default relaxed, 20 percent.
+    /// `[audit.denied]`: calls of nobody in particular: refused, malformed, anonymous. Default relaxed, 20 percent.
     pub denied: ClassConfig,
 }
 
