@@ -100,7 +100,9 @@ impl Watch {
     /// Since when a head is incomplete, if one is.
     fn head_since(&self) -> Option<Instant> {
         let seen = self.seen.borrow();
-        (seen.expects_head && !seen.head.is_empty()).then_some(seen.since)
+        // A complete one waits for the answer to the request before it, not for the peer.
+        let is_incomplete = seen.expects_head && !seen.head.is_empty() && head_end(&seen.head).is_none();
+        is_incomplete.then_some(seen.since)
     }
 
     fn has_read(&self, bytes: &[u8]) {
