@@ -40,5 +40,5 @@ for _ in $(seq "$rounds"); do
   first=$(median_us 0)
   deep=$(median_us 999980)
   echo "$first $deep" | awk '{ printf "first page %d us, offset 999,980 %d us, ratio %.2f\n", $1, $2, $2 / $1 }'
-done | sort -k 9 -n | tee rounds
+done | sort -k 10 -n | tee rounds
 awk '{ ratio[NR] = $NF } END { print "median ratio " ratio[int((NR + 1) / 2)] }' rounds
