@@ -69,8 +69,15 @@ where
         let app = app().into_factory().map_err(|error| error.into().error_response());
         let app = map_config(app, |()| AppConfig::default());
         let claimed = apply_fn_factory(app, |mut request: Request, app| {
-            claim(&mut request);
-            app.call(request)
+            let watch = claim(&mut request);
+            let answer = app.call(request);
+            async move {
+                let answer = answer.await;
+                if let Some(watch) = watch {
+                    watch.answered();
+                }
+                answer
+            }
         });
         let http = HttpService::build()
             .keep_alive(keep_alive)
@@ -116,9 +123,9 @@ fn watched(
     }))
 }
 
-fn claim(request: &mut Request) {
+fn claim(request: &mut Request) -> Option<Rc<Watch>> {
     let body = if matches!(request.payload(), Payload::None) { Body::None } else { Body::Follows };
-    if let Some(watch) = request.conn_data::<Rc<Watch>>() {
-        watch.claim(body);
-    }
+    let watch = request.conn_data::<Rc<Watch>>().map(Rc::clone)?;
+    watch.claim(body);
+    Some(watch)
 }

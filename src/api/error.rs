@@ -155,7 +155,7 @@ impl From<Refusal> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::TimedOut | StoreError::Failing(_) | StoreError::Closed => {
+            StoreError::TimedOut | StoreError::Failing(_) | StoreError::NotTaken | StoreError::Closed => {
                 Self::Unavailable(format!("Calls can't be recorded now: {error}."))
             }
         }

@@ -52,6 +52,8 @@ struct Seen {
     head: Vec<u8>,
     /// Whether the next byte read belongs to a head, and not to the body of the request claimed last.
     expects_head: bool,
+    /// Whether a claimed request is not answered yet.
+    is_serving: bool,
     /// What was written last.
     tail: Vec<u8>,
 }
@@ -59,7 +61,13 @@ struct Seen {
 impl<S> Watched<S> {
     /// Watches a connection that `peer` has just opened.
     pub fn new(stream: S, peer: IpAddr, head_timeout: Duration, writer: Writer) -> Self {
-        let seen = RefCell::new(Seen { since: Instant::now(), head: Vec::new(), expects_head: true, tail: Vec::new() });
+        let seen = RefCell::new(Seen {
+            since: Instant::now(),
+            head: Vec::new(),
+            expects_head: true,
+            is_serving: false,
+            tail: Vec::new(),
+        });
         Self { stream, watch: Rc::new(Watch { writer, peer, seen }), head_timeout, alarm: None }
     }
 
@@ -94,15 +102,22 @@ impl Watch {
             Some(end) => drop(seen.head.drain(..end)),
             None => seen.head.clear(),
         }
+        seen.is_serving = true;
         seen.since = Instant::now();
     }
 
-    /// Since when a head is incomplete, if one is.
+    /// The request claimed last has its answer. What follows it has its time from now on.
+    pub fn answered(&self) {
+        let mut seen = self.seen.borrow_mut();
+        seen.is_serving = false;
+        seen.since = Instant::now();
+    }
+
+    /// Since when the peer owes the rest of a head, if it does: not while it waits for an answer itself.
     fn head_since(&self) -> Option<Instant> {
         let seen = self.seen.borrow();
-        // A complete one waits for the answer to the request before it, not for the peer.
-        let is_incomplete = seen.expects_head && !seen.head.is_empty() && head_end(&seen.head).is_none();
-        is_incomplete.then_some(seen.since)
+        let begun = !seen.head.trim_ascii_start().is_empty();
+        (seen.expects_head && begun && !seen.is_serving).then_some(seen.since)
     }
 
     fn has_read(&self, bytes: &[u8]) {
@@ -120,6 +135,10 @@ impl Watch {
         let surplus = (seen.tail.len() + bytes.len()).saturating_sub(TAIL_BYTES);
         seen.tail.drain(..surplus);
         seen.tail.extend_from_slice(bytes);
+        // The body of an answer may be long; what follows waits for its end.
+        if !seen.head.is_empty() {
+            seen.since = Instant::now();
+        }
     }
 
     /// The connection has ended: records the request that the library answered, or those that nobody has answered.

@@ -18,7 +18,7 @@ use super::class::{Class, Durability};
 use super::entry::{Call, Entry, EntryId};
 use super::ring::{IntentNumber, Record, Ring, RingError};
 use crate::report;
-use queue::Queue;
+use queue::{Answer, Queue};
 
 /// How many calls may be between arrival and stable storage.
 const PLACES: usize = 4096;
@@ -41,6 +41,9 @@ pub enum StoreError {
     /// The last attempt to store failed.
     #[error("the audit store can't write: {0}")]
     Failing(String),
+    /// What was handed in is not stored and will not be.
+    #[error("the audit store did not take the record")]
+    NotTaken,
     /// The writer has ended.
     #[error("the audit store is closed")]
     Closed,
@@ -89,7 +92,7 @@ pub struct Commit(oneshot::Receiver<()>);
 impl Commit {
     /// Returns when what was handed in is on stable storage.
     pub async fn wait(self, deadline: Deadline) -> Result<(), StoreError> {
-        deadline.bound(async { self.0.await.map_err(|_| StoreError::Closed) }).await
+        deadline.bound(async { self.0.await.map_err(|_| StoreError::NotTaken) }).await
     }
 }
 
@@ -235,38 +238,66 @@ impl Drop for WriterThread {
 /// Takes batches from the queue and stores them until the queue is closed and empty.
 fn run(ring: &mut Ring, queue: &Queue) {
     while let Some(batch) = queue.next_batch() {
-        if !store(ring, queue, &batch.records) {
-            return;
+        match store(ring, queue, &batch.records) {
+            Stored::All => queue.settle(batch, Answer::Stored),
+            Stored::InPart => queue.settle(batch, Answer::NotTaken),
+            Stored::Stopped => return,
         }
-        queue.settle(batch);
         if let Err(error) = ring.checkpoint() {
             log::warn!("{}", report::chain(&error));
         }
     }
 }
 
-/// Stores records, again and again until it succeeds. False: the queue was closed, and the store failed for too long after that.
-fn store(ring: &mut Ring, queue: &Queue, records: &[Record]) -> bool {
+/// What came of storing records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    /// All of them are on stable storage.
+    All,
+    /// Those that SQLite takes; the others are lost, and counted.
+    InPart,
+    /// The queue was closed, and the store failed for too long after that.
+    Stopped,
+}
+
+/// Stores records, again and again until it succeeds.
+fn store(ring: &mut Ring, queue: &Queue, records: &[Record]) -> Stored {
     loop {
         let Err(error) = ring.store(records) else {
             queue.report(None);
-            return true;
+            return Stored::All;
         };
         if error.is_about_the_data() {
             // One bad record must not keep the others from being stored, nor stop the store for good.
-            match records {
-                [Record::Entry(_, entry, _)] => {
-                    log::error!("an entry can't be stored and is counted as dropped: {}", report::chain(&error));
-                    queue.count_dropped(entry.class);
-                    return true;
+            return match records {
+                [record] => {
+                    log::error!("a record can't be stored and is given up: {}", report::chain(&error));
+                    give_up(queue, record);
+                    Stored::InPart
                 }
-                [_] => {}
-                several => return several.chunks(1).all(|record| store(ring, queue, record)),
-            }
+                several => store_alone(ring, queue, several),
+            };
         }
         queue.report(Some(report::chain(&error)));
         if queue.pause(RETRY_PAUSE).is_some_and(|since_closed| since_closed > STOP_DEADLINE) {
-            return false;
+            return Stored::Stopped;
         }
+    }
+}
+
+/// Stores records of which some can't be stored, each in a transaction of its own.
+fn store_alone(ring: &mut Ring, queue: &Queue, records: &[Record]) -> Stored {
+    for record in records.chunks(1) {
+        if store(ring, queue, record) == Stored::Stopped {
+            return Stored::Stopped;
+        }
+    }
+    Stored::InPart
+}
+
+/// Counts an entry that is lost. One with an intent is not counted: the next start tells of it as interrupted.
+fn give_up(queue: &Queue, record: &Record) {
+    if let Record::Entry(_, entry, None) = record {
+        queue.count_dropped(entry.class);
     }
 }

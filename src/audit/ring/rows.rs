@@ -105,7 +105,7 @@ pub(super) fn insert_intent(
 ) -> rusqlite::Result<()> {
     // An intent that a transaction which seemed to fail did store is stored once.
     let sql = format!(
-        "INSERT OR IGNORE INTO intent ({CALL_COLUMNS}, number) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
+        "INSERT INTO intent ({CALL_COLUMNS}, number) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT (number) DO NOTHING"
     );
     let mut statement = transaction.prepare_cached(&sql)?;
     bind_call(&mut statement, run, call, operation)?;

@@ -59,7 +59,9 @@ impl Ring {
 
     fn wal_checkpoint(&self, mode: &str) -> Result<Wal, RingError> {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
-        let wal = |row: &Row<'_>| Ok(Wal { frames: row.get(1)?, moved: row.get(2)? });
+        // Negative where SQLite can't tell, because another program is at it.
+        let count = |row: &Row<'_>, column| row.get::<_, i64>(column).map(|count| u64::try_from(count).unwrap_or(0));
+        let wal = |row: &Row<'_>| Ok(Wal { frames: count(row, 1)?, moved: count(row, 2)? });
         let wal = self.connection.prepare_cached(&sql).and_then(|mut pragma| pragma.query_row([], wal));
         wal.during("move the WAL into the database")
     }

@@ -28,6 +28,15 @@ pub(super) struct Queue {
     batch_bytes: usize,
 }
 
+/// What those are told who wait for a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It is on stable storage.
+    Stored,
+    /// Part of it is lost. Which part is not told: none of them is answered as if it were stored.
+    NotTaken,
+}
+
 /// Records to store in one transaction.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -137,8 +146,9 @@ impl Queue {
     pub(super) fn count_dropped(&self, class: Class) {
         let mut state = self.lock();
         state.dropped[class.index()] += 1;
-        if state.due.is_none() {
-            state.due = Some(Instant::now() + DROPPED_WINDOW);
+        let due = Instant::now() + DROPPED_WINDOW;
+        if state.due.is_none_or(|earliest| due < earliest) {
+            state.due = Some(due);
             self.wake.notify_one();
         }
     }
@@ -201,8 +211,8 @@ impl Queue {
         }
     }
 
-    /// The batch is on stable storage: wakes those who waited for it and frees its places.
-    pub(super) fn settle(&self, batch: Batch) {
+    /// The batch is done with: answers those who waited for it and frees its places.
+    pub(super) fn settle(&self, batch: Batch, answer: Answer) {
         let mut ready = Vec::new();
         {
             let mut state = self.lock();
@@ -218,8 +228,11 @@ impl Queue {
             }
         }
         for (_, waiting) in ready {
-            // Whoever waited may have gone away.
-            let _ = waiting.send(());
+            match answer {
+                // Whoever waited may have gone away.
+                Answer::Stored => drop(waiting.send(())),
+                Answer::NotTaken => drop(waiting),
+            }
         }
         drop(batch);
     }
