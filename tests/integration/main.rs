@@ -17,4 +17,5 @@ mod panic;
 mod permission_matrix;
 mod ring_property;
 mod spelling;
+mod store_blocked;
 mod support;

@@ -6,17 +6,19 @@ use std::time::Duration;
 use rusqlite::Row;
 
 use super::error::During as _;
-use super::{Gate, Ring, RingError};
+use super::{Gate, Ring, RingError, SPARE_PAGES};
 use crate::audit::budget::PAGE_BYTES;
 
 /// How long another program's lock on the file is waited for.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The state of the WAL: frames in it, and how many of them are in the database already.
+/// What a checkpoint found.
 #[derive(Clone, Copy, Debug)]
 struct Wal {
+    /// Whether someone kept it from being done.
+    is_busy: bool,
+    /// Frames in the WAL.
     frames: u64,
-    moved: u64,
 }
 
 impl Ring {
@@ -29,13 +31,7 @@ impl Ring {
         if frames < self.budget.wal_frames() / 4 * 3 {
             return self.move_wal();
         }
-        // Readers of this process wait for a moment; those of another process are not waited for.
-        let gate = Gate::clone(&self.gate);
-        let _no_reader = gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.busy_timeout(Duration::ZERO)?;
-        let restarted = self.wal_checkpoint("RESTART").map(drop);
-        self.busy_timeout(BUSY_TIMEOUT)?;
-        restarted
+        self.restart_wal().map(drop)
     }
 
     /// Moves what it can without waiting for anyone. The first time is when the database takes its space.
@@ -43,25 +39,32 @@ impl Ring {
         self.wal_checkpoint("PASSIVE").map(drop)
     }
 
-    /// A WAL at its cap that can't start again takes no further batch.
+    /// A WAL that might not hold a further batch has to start again first; where it can't, nothing more is written.
     pub(super) fn free_wal(&mut self) -> Result<(), RingError> {
-        let is_full = |ring: &Self| {
-            let wal = ring.wal_checkpoint("NOOP")?;
-            let batch_frames = ring.budget.batch_bytes() as u64 / PAGE_BYTES;
-            Ok(wal.frames > wal.moved && wal.frames + batch_frames > ring.budget.wal_frames())
-        };
-        if !is_full(self)? {
+        // Rows that pack badly fill half of their pages.
+        let batch_frames = 2 * self.budget.batch_bytes() as u64 / PAGE_BYTES + SPARE_PAGES;
+        if self.wal_checkpoint("NOOP")?.frames + batch_frames <= self.budget.wal_frames() {
             return Ok(());
         }
-        self.checkpoint()?;
-        if is_full(self)? { Err(RingError::WalHeld) } else { Ok(()) }
+        if self.restart_wal()?.is_busy { Err(RingError::WalHeld) } else { Ok(()) }
+    }
+
+    /// Moves all of the WAL and has the next transaction begin it anew, if no reader is in the way.
+    fn restart_wal(&self) -> Result<Wal, RingError> {
+        // Readers of this process wait for a moment; those of another process are not waited for.
+        let gate = Gate::clone(&self.gate);
+        let _no_reader = gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.busy_timeout(Duration::ZERO)?;
+        let wal = self.wal_checkpoint("RESTART");
+        self.busy_timeout(BUSY_TIMEOUT)?;
+        wal
     }
 
     fn wal_checkpoint(&self, mode: &str) -> Result<Wal, RingError> {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
         // Negative where SQLite can't tell, because another program is at it.
-        let count = |row: &Row<'_>, column| row.get::<_, i64>(column).map(|count| u64::try_from(count).unwrap_or(0));
-        let wal = |row: &Row<'_>| Ok(Wal { frames: count(row, 1)?, moved: count(row, 2)? });
+        let frames = |row: &Row<'_>| row.get::<_, i64>(1).map(|frames| u64::try_from(frames).unwrap_or(0));
+        let wal = |row: &Row<'_>| Ok(Wal { is_busy: row.get(0)?, frames: frames(row)? });
         let wal = self.connection.prepare_cached(&sql).and_then(|mut pragma| pragma.query_row([], wal));
         wal.during("move the WAL into the database")
     }
