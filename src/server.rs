@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::api::{self, AppState};
 use crate::audit::ring::{Ring, RingError, RingOptions};
-use crate::audit::{Auditing, Durabilities, Durability, Reader, Writer, WriterThread, audit};
+use crate::audit::{Auditing, Durabilities, Durability, Reader, Writer, WriterOptions, WriterThread, audit};
 use crate::auth::{Authenticator, KeyError, Roles, SigningKey, TokenError, TokenVerifier, authenticate, self_test};
 use crate::config::{ClassConfig, Config, KeyOrigin};
 use crate::host::{Changes, Host, HostError, Paths, clock};
@@ -102,7 +102,7 @@ impl Server {
         let ring_options = ring_options(&config)?;
         let ring = Ring::open(&ring_options)?;
         let reader = Arc::new(Reader::new(&ring_options.state_dir, ring.gate()));
-        let (writer, writer_thread) = Writer::start(ring, durabilities(&config))?;
+        let (writer, writer_thread) = Writer::start(ring, writer_options(&config))?;
 
         let endpoints = api::endpoints();
         let base_path = &config.server.base_path;
@@ -173,9 +173,13 @@ fn ring_options(config: &Config) -> Result<RingOptions, ServerError> {
     })
 }
 
-fn durabilities(config: &Config) -> Durabilities {
+fn writer_options(config: &Config) -> WriterOptions {
     let audit = &config.audit;
     let of =
         |class: &ClassConfig| -> (Durability, Duration) { (class.durability, Duration::from_millis(class.window_ms)) };
-    Durabilities([of(&audit.change), of(&audit.read), of(&audit.denied)])
+    WriterOptions {
+        durabilities: Durabilities([of(&audit.change), of(&audit.read), of(&audit.denied)]),
+        max_pending: audit.max_pending,
+        denied_entries: audit.denied_entries,
+    }
 }

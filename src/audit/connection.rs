@@ -174,7 +174,15 @@ impl Watch {
             forwarded_for: None,
         };
         let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let entry = Entry { call, class: Class::Denied, outcome: Outcome::Rejected, response_code, duration_us };
+        let entry = Entry {
+            call,
+            class: Class::Denied,
+            outcome: Outcome::Rejected,
+            response_code,
+            duration_us,
+            calls: 1,
+            span_us: 0,
+        };
         self.writer.record(entry, None, place);
     }
 }

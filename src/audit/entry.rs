@@ -94,10 +94,10 @@ pub struct Call {
     pub forwarded_for: Option<IpAddr>,
 }
 
-/// A call and how it ended.
+/// A call and how it ended, or several that are alike.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The call.
+    /// The call; the first of several.
     pub call: Call,
     /// Its retention class.
     pub class: Class,
@@ -107,6 +107,10 @@ pub struct Entry {
     pub response_code: u16,
     /// From arrival to response head, microseconds.
     pub duration_us: u64,
+    /// How many calls it stands for: more than one only in a flood of refused ones.
+    pub calls: u64,
+    /// From the arrival of the first of them to that of the last, microseconds.
+    pub span_us: u64,
 }
 
 /// The strictly increasing number that the writer gives an entry.
@@ -228,11 +232,26 @@ pub struct ServedEntry<'a> {
     pub duration_us: u64,
     /// Whether the clock was synchronised when the call arrived.
     pub clock_synced: bool,
+    /// How many refused calls the entry stands for; absent where it is one. What differs between them is empty or left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// When the last of them was processed; `timestamp` is when the first was.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_rfc3339_of_ms")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub last_timestamp: Option<i64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
 fn rfc3339_of_ms<S: Serializer>(timestamp_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(clock::rfc3339_into(*timestamp_ms, &mut [0; 24]))
+}
+
+#[expect(clippy::ref_option, reason = "the form that serde calls")]
+fn optional_rfc3339_of_ms<S: Serializer>(timestamp_ms: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match timestamp_ms {
+        Some(timestamp_ms) => rfc3339_of_ms(timestamp_ms, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Roles are stored in one text, a line each; no role holds a line break.

@@ -249,7 +249,7 @@ impl OpenCall {
             return None;
         };
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let entry = Entry { call, class, outcome, response_code, duration_us };
+        let entry = Entry { call, class, outcome, response_code, duration_us, calls: 1, span_us: 0 };
         Some(self.writer.record(entry, self.intent, place))
     }
 }

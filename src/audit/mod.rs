@@ -24,4 +24,4 @@ pub use entry::{Arrival, Call, Entry, EntryId, Outcome, Seq, ServedEntry};
 pub use middleware::{AUDIT_ID, Auditing, CallFailure, OnStoreFailure, Verdict, audit};
 pub use reader::{ClassFacts, ExportCursor, ExportStep, ReadError, Reader, RingFacts};
 pub use stats::{AuditStatus, ClassStatus, StoreHealth};
-pub use writer::{Commit, Durabilities, Place, Recorded, StoreError, Writer, WriterThread};
+pub use writer::{Commit, Durabilities, Place, Recorded, StoreError, Writer, WriterOptions, WriterThread};

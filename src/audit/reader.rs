@@ -77,6 +77,10 @@ pub struct ClassFacts {
     pub dropped: u64,
     /// Changes whose outcome is unknown.
     pub interrupted: u64,
+    /// Calls that are counted in the entry of another one.
+    pub coalesced: u64,
+    /// The calls of the entries that aged out.
+    pub evicted_calls: u64,
 }
 
 /// What the ring file says of itself.

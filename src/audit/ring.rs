@@ -83,6 +83,14 @@ pub enum Record {
 }
 
 impl Record {
+    /// The entry, if it is one.
+    pub const fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Entry(_, entry, _) => Some(entry),
+            Self::Intent(..) | Self::Dropped(..) => None,
+        }
+    }
+
     fn seq(&self) -> Option<Seq> {
         match self {
             Self::Entry(seq, ..) => Some(*seq),
@@ -282,6 +290,9 @@ fn apply(run: i64, transaction: &Transaction<'_>, state: &mut State, record: &Re
             let ordinal = admit(transaction, state, entry.class, charge_bytes)?;
             state.last_seq = *seq;
             rows::insert_entry(transaction, run, ordinal, *seq, entry, operation)?;
+            if entry.calls > 1 {
+                rows::add_loss(transaction, entry.class, "coalesced", entry.calls - 1)?;
+            }
             intent.map_or(Ok(()), |number| rows::delete_intent(transaction, number))
         }
         Record::Dropped(class, calls) => rows::add_loss(transaction, *class, "dropped", *calls),
@@ -306,7 +317,7 @@ fn evict(transaction: &Transaction<'_>, state: &mut State, class: Class) -> rusq
     if let Some(left) = left {
         rows::insert_extent(transaction, class, left)?;
     }
-    rows::add_loss(transaction, class, "evicted", evicted.entries)
+    Ok(())
 }
 
 fn operation_number(transaction: &Transaction<'_>, state: &mut State, call: &Call) -> rusqlite::Result<Option<i64>> {

@@ -1,4 +1,4 @@
--- The ring file, schema version 1. See docs/design.md, "The ring file".
+-- The ring file, schema version 2. See docs/design.md, "The ring file".
 -- Times are milliseconds since 1970 (UTC) or microseconds since the boot. Ordinals and seqs start at 1.
 
 -- The ring itself: one row.
@@ -7,7 +7,9 @@ CREATE TABLE ring (
     epoch BLOB NOT NULL CHECK (length(epoch) = 16),
     created_ms INTEGER NOT NULL,
     -- The seq before this ring's first one: a ring that replaces a damaged one counts on.
-    seq_base INTEGER NOT NULL CHECK (seq_base >= 0)
+    seq_base INTEGER NOT NULL CHECK (seq_base >= 0),
+    -- Why it began: nothing came before it, or what came before is damaged or missing.
+    origin TEXT NOT NULL DEFAULT 'first' CHECK (origin IN ('first', 'damaged', 'missing'))
 ) STRICT;
 
 -- What each class has lost, and where its ordinals go on when it is empty.
@@ -15,7 +17,10 @@ CREATE TABLE loss (
     class INTEGER PRIMARY KEY CHECK (class BETWEEN 0 AND 2),
     evicted INTEGER NOT NULL CHECK (evicted >= 0),
     dropped INTEGER NOT NULL CHECK (dropped >= 0),
-    interrupted INTEGER NOT NULL CHECK (interrupted >= 0)
+    interrupted INTEGER NOT NULL CHECK (interrupted >= 0),
+    -- Calls that have no entry of their own, because they are counted in another one; and the calls of what was evicted.
+    coalesced INTEGER NOT NULL DEFAULT 0 CHECK (coalesced >= 0),
+    evicted_calls INTEGER NOT NULL DEFAULT 0 CHECK (evicted_calls >= evicted)
 ) STRICT;
 
 -- One run of the agent. Its tag is part of the IDs of the entries that it numbered.
@@ -131,5 +136,8 @@ CREATE TABLE denied (
     source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
     trace_id BLOB CHECK (length(trace_id) = 16),
     user_agent TEXT,
-    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16)),
+    -- A flood of refused calls is stored in entries that stand for several: how many, and from the first to the last of them.
+    calls INTEGER NOT NULL DEFAULT 1 CHECK (calls > 0),
+    span_us INTEGER NOT NULL DEFAULT 0 CHECK (span_us >= 0)
 ) STRICT;

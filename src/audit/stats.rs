@@ -46,6 +46,10 @@ pub struct AuditStatus {
     pub dropped: u64,
     /// Changes whose outcome is unknown, because the agent died between intent and outcome.
     pub interrupted: u64,
+    /// Refused calls that are counted in the entry of another one, because they came in a flood.
+    pub coalesced: u64,
+    /// The calls of the entries that aged out: more than `evicted` where some of them stood for several.
+    pub evicted_calls: u64,
     /// Damaged ring files that were set aside and are kept in the state folder, the last three at most.
     pub damaged_files: u64,
     /// The retention classes.
@@ -90,6 +94,10 @@ pub struct ClassStatus {
     pub dropped: u64,
     /// Changes whose outcome is unknown.
     pub interrupted: u64,
+    /// Calls that are counted in the entry of another one.
+    pub coalesced: u64,
+    /// The calls of the entries that aged out.
+    pub evicted_calls: u64,
 }
 
 impl AuditStatus {
@@ -114,6 +122,8 @@ impl AuditStatus {
             evicted: sum(|class| class.evicted),
             dropped: sum(|class| class.dropped),
             interrupted: sum(|class| class.interrupted),
+            coalesced: sum(|class| class.coalesced),
+            evicted_calls: sum(|class| class.evicted_calls),
             damaged_files: kept_aside(&options.state_dir).len() as u64,
             classes: classes.into(),
         })
@@ -140,6 +150,8 @@ impl ClassStatus {
             evicted: facts.evicted,
             dropped: facts.dropped + unsaved_dropped,
             interrupted: facts.interrupted,
+            coalesced: facts.coalesced,
+            evicted_calls: facts.evicted_calls,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! queued, stores it in one transaction (group commit), then wakes everyone who waited. What can't be stored now is kept and tried
 //! again; places run out before memory does. Knows neither SQLite nor HTTP.
 
+mod flood;
 mod queue;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,9 +20,6 @@ use super::entry::{Call, Entry, EntryId};
 use super::ring::{IntentNumber, Record, Ring, RingError};
 use crate::report;
 use queue::{Answer, Queue};
-
-/// How many calls may be between arrival and stable storage.
-const PLACES: usize = 4096;
 
 /// The longest that a call waits for a place or for its commit. A slow SD card stalls for half a second now and then.
 pub(super) const STORE_DEADLINE: Duration = Duration::from_secs(2);
@@ -52,6 +50,17 @@ pub enum StoreError {
 /// The durability of each class, and the window of a relaxed one.
 #[derive(Clone, Copy, Debug)]
 pub struct Durabilities(pub [(Durability, Duration); 3]);
+
+/// What the writer keeps to.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterOptions {
+    /// The durability of each class.
+    pub durabilities: Durabilities,
+    /// `audit.max_pending`: how many calls may be between arrival and stable storage.
+    pub max_pending: usize,
+    /// `audit.denied_entries`: how many refused calls have entries of their own in a batch.
+    pub denied_entries: usize,
+}
 
 /// A place in the queue: from a call's arrival until its entry is on stable storage.
 #[derive(Debug)]
@@ -115,8 +124,9 @@ pub struct WriterThread {
 
 impl Writer {
     /// Starts the thread that owns `ring`.
-    pub fn start(mut ring: Ring, durabilities: Durabilities) -> Result<(Self, WriterThread), RingError> {
-        let queue = Arc::new(Queue::new(ring.last_seq()?, ring.batch_bytes()));
+    pub fn start(mut ring: Ring, options: WriterOptions) -> Result<(Self, WriterThread), RingError> {
+        let WriterOptions { durabilities, max_pending, denied_entries } = options;
+        let queue = Arc::new(Queue::new(ring.last_seq()?, ring.batch_bytes(), denied_entries));
         let run_tag = ring.run_tag();
         let intents = Arc::new(Semaphore::new(ring.open_intents_max()));
         let thread_queue = Arc::clone(&queue);
@@ -129,7 +139,7 @@ impl Writer {
                 }
             })
             .map_err(|source| RingError::Thread { source })?;
-        let places = Arc::new(Semaphore::new(PLACES));
+        let places = Arc::new(Semaphore::new(max_pending));
         let writer = Self { queue: Arc::clone(&queue), places, intents, durabilities, run_tag };
         Ok((writer, WriterThread { queue, thread: Some(thread) }))
     }
@@ -169,15 +179,15 @@ impl Writer {
     /// Hands in the entry of a finished call. Never waits, so that it can be done while a future is dropped.
     pub fn record(&self, entry: Entry, intent: Option<IntentNumber>, place: Place) -> Recorded {
         let (durability, window) = self.durability(entry.class);
-        let (class, timestamp_ms) = (entry.class, entry.call.arrival.timestamp_ms);
-        let (seq, commit) = match durability {
+        let class = entry.class;
+        let (given, commit) = match durability {
             Durability::Strict => {
-                let (seq, commit) = self.queue.push_strict(entry, intent, place);
-                (seq, Some(Commit(commit)))
+                let (given, commit) = self.queue.push_strict(entry, intent, place);
+                (given, Some(Commit(commit)))
             }
             Durability::Relaxed => (self.queue.push_relaxed(entry, intent, place, window), None),
         };
-        Recorded { id: EntryId::new(timestamp_ms, class, seq, self.run_tag), commit }
+        Recorded { id: EntryId::new(given.timestamp_ms, class, given.seq, self.run_tag), commit }
     }
 
     /// Counts a call that leaves no entry, because none can be stored.

@@ -39,7 +39,7 @@ impl Config {
     }
 
     /// Every number with its range.
-    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 15] {
+    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 17] {
         let (server, audit) = (&self.server, &self.audit);
         let window = |class: &ClassConfig| class.window_ms;
         let guarantee = |class: &ClassConfig| u64::from(class.guarantee);
@@ -53,6 +53,8 @@ impl Config {
             ("auth.leeway_s", self.auth.leeway_s.into(), 0..=5),
             ("audit.max_entries", audit.max_entries, 100..=100_000_000),
             ("audit.max_bytes", audit.max_bytes, 1 << 20..=1 << 40),
+            ("audit.max_pending", audit.max_pending as u64, 64..=65_536),
+            ("audit.denied_entries", audit.denied_entries as u64, 16..=4_096),
             ("audit.change.window_ms", window(&audit.change), 10..=60_000),
             ("audit.change.guarantee", guarantee(&audit.change), 0..=GUARANTEES_MAX_PERCENT),
             ("audit.read.window_ms", window(&audit.read), 10..=60_000),

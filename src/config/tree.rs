@@ -76,6 +76,11 @@ pub struct AuditConfig {
     pub max_entries: u64,
     /// Bytes of the ring's files, 1048576 (1 MiB) to 1099511627776 (1 TiB). Default 67108864 (64 MiB).
     pub max_bytes: u64,
+    /// Calls between arrival and stable storage, kept in memory, 64 to 65536; where no more fit, calls wait or are refused. Default 4096.
+    pub max_pending: usize,
+    /// Refused calls that have entries of their own between two commits, 16 to 4096; of further ones, those that are alike are
+    /// counted in one entry. Default 256.
+    pub denied_entries: usize,
     /// Whether calls that change nothing are served while the ring can't be written. Default `refuse`: no call goes unrecorded.
     pub on_store_failure: OnStoreFailure,
     /// `[audit.change]`: authorised calls that can change the node. Default strict, 40 percent.
@@ -188,6 +193,8 @@ impl Default for AuditConfig {
         Self {
             max_entries: 100_000,
             max_bytes: 64 << 20,
+            max_pending: 4_096,
+            denied_entries: 256,
             on_store_failure: OnStoreFailure::Refuse,
             change: class(Durability::Strict, 40),
             read: class(Durability::Relaxed, 30),

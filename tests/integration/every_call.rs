@@ -132,7 +132,8 @@ fn empty_lines_before_a_request_are_no_request() {
 
 #[test]
 fn calls_of_nobody_in_particular_evict_nothing_of_known_callers() {
-    let agent = Node::new("[audit]\nmax_entries = 500\n").start();
+    // More entries of refused calls than the ring holds, none of them counted in another one.
+    let agent = Node::new("[audit]\nmax_entries = 500\ndenied_entries = 4096\n").start();
     let kept = agent.call(&Request::get("/node/load").bearer(&agent.token(&["read"])));
     let mut connection = Connection::open(agent.address());
     let floods = [Request::get("/health"), Request::get("/nothing"), Request::get("/audit")];

@@ -16,6 +16,7 @@ mod openapi;
 mod panic;
 mod permission_matrix;
 mod ring_property;
+mod schema_versions;
 mod spelling;
 mod store_blocked;
 mod support;

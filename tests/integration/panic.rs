@@ -8,7 +8,9 @@ use actix_web::test::{TestRequest, init_service, try_call_service};
 use actix_web::{App, HttpResponse, web};
 use nodeaudit::api;
 use nodeaudit::audit::ring::{Ring, RingOptions};
-use nodeaudit::audit::{AUDIT_ID, Auditing, Durabilities, Durability, OnStoreFailure, Reader, Writer, audit};
+use nodeaudit::audit::{
+    AUDIT_ID, Auditing, Durabilities, Durability, OnStoreFailure, Reader, Writer, WriterOptions, audit,
+};
 use nodeaudit::auth::Permission;
 use nodeaudit::operation::{Method, Operation, Operations};
 use serde_json::Value;
@@ -43,7 +45,8 @@ async fn call_what_panics() {
     let ring = Ring::open(&options).unwrap();
     let reader = Arc::new(Reader::new(folder.path(), ring.gate()));
     let durabilities = Durabilities([(Durability::Strict, Duration::ZERO); 3]);
-    let (writer, thread) = Writer::start(ring, durabilities).unwrap();
+    let options = WriterOptions { durabilities, max_pending: 64, denied_entries: 16 };
+    let (writer, thread) = Writer::start(ring, options).unwrap();
     let auditing = Auditing {
         writer: writer.clone(),
         operations: Operations::new("", [PANICKING]),

@@ -102,7 +102,9 @@ impl Pair {
                     batch.extend(intent.map(|number| Record::Intent(number, draft.call())));
                     self.model.insert(draft, draft.outcome, run_tag, &self.options);
                     let Draft { class, outcome, response_code, duration_us, .. } = *draft;
-                    let entry = Entry { call: draft.call(), class, outcome, response_code, duration_us };
+                    let (calls, span_us) = draft.several();
+                    let call = draft.call();
+                    let entry = Entry { call, class, outcome, response_code, duration_us, calls, span_us };
                     batch.push(Record::Entry(Seq(self.model.last_seq), entry, intent));
                 }
                 ring.store(&batch).unwrap();

@@ -181,15 +181,27 @@ pub(super) fn class_facts(transaction: &Transaction<'_>, class: Class, held: Hel
         oldest = Some((Seq(seq_at(transaction, class, held.first)?), since));
         newest = Some(Seq(seq_at(transaction, class, held.last)?));
     }
-    let sql = "SELECT evicted, dropped, interrupted FROM loss WHERE class = ?1";
+    let sql = "SELECT evicted, dropped, interrupted, coalesced, evicted_calls FROM loss WHERE class = ?1";
     transaction.query_row(sql, params![class.index()], |row| {
-        let (evicted, dropped, interrupted) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(ClassFacts { class, entries: held.entries(), oldest, newest, evicted, dropped, interrupted })
+        Ok(ClassFacts {
+            class,
+            entries: held.entries(),
+            oldest,
+            newest,
+            evicted: row.get(0)?,
+            dropped: row.get(1)?,
+            interrupted: row.get(2)?,
+            coalesced: row.get(3)?,
+            evicted_calls: row.get(4)?,
+        })
     })
 }
 
 fn select(class: Class, clause: &str) -> String {
-    format!("SELECT seq, outcome, response_code, duration_us, {CALL_COLUMNS} FROM {} {clause}", class.as_str())
+    // Only refused calls are stored several in one entry.
+    let several = if class == Class::Denied { "calls, span_us" } else { "1, 0" };
+    let table = class.as_str();
+    format!("SELECT seq, outcome, response_code, duration_us, {CALL_COLUMNS}, {several} FROM {table} {clause}")
 }
 
 fn statements<'c>(transaction: &'c Transaction<'_>, clause: &str) -> rusqlite::Result<[CachedStatement<'c>; 3]> {
@@ -232,7 +244,7 @@ fn serve(
     let outcome = Outcome::ALL.get(row.get::<_, usize>(1)?).copied().ok_or_else(|| damaged(1, "outcome"))?;
     let duration_us = row.get::<_, u64>(3)?;
     let run = memory.run(transaction, row.get(4)?)?;
-    let timestamp = row.get(5)?;
+    let timestamp: i64 = row.get(5)?;
     let operation = match row.get(10)? {
         Some(number) => Some(memory.operation(transaction, number)?),
         None => None,
@@ -241,6 +253,7 @@ fn serve(
         0 => None,
         number => Some(AuthMethod::ALL.get(number - 1).ok_or_else(|| damaged(14, "auth_method"))?.as_str()),
     };
+    let (calls, span_us) = (row.get::<_, u64>(19)?, row.get::<_, i64>(20)?);
     visit(&ServedEntry {
         id: EntryId::new(timestamp, class, seq, run.tag),
         timestamp,
@@ -265,6 +278,8 @@ fn serve(
         monotonic_us: row.get(6)?,
         duration_us,
         clock_synced: row.get(7)?,
+        count: (calls > 1).then_some(calls),
+        last_timestamp: (calls > 1).then_some(timestamp + span_us / 1_000),
     });
     Ok(())
 }

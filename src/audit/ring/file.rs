@@ -22,11 +22,20 @@ use crate::audit::entry::Seq;
 pub const FILE_NAME: &str = "ring.sqlite";
 
 /// The schema that this agent writes (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 
 /// "noda": says of an SQLite file that it is a ring (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x6e6f_6461;
 const SCHEMA: &str = include_str!("../schema.sql");
+
+/// What makes a ring of each older version one of the next, the oldest version first.
+const MIGRATIONS: [&str; 1] = ["ALTER TABLE ring ADD COLUMN origin TEXT NOT NULL DEFAULT 'first'
+        CHECK (origin IN ('first', 'damaged', 'missing'));
+    ALTER TABLE loss ADD COLUMN coalesced INTEGER NOT NULL DEFAULT 0 CHECK (coalesced >= 0);
+    ALTER TABLE loss ADD COLUMN evicted_calls INTEGER NOT NULL DEFAULT 0;
+    UPDATE loss SET evicted_calls = evicted;
+    ALTER TABLE denied ADD COLUMN calls INTEGER NOT NULL DEFAULT 1 CHECK (calls > 0);
+    ALTER TABLE denied ADD COLUMN span_us INTEGER NOT NULL DEFAULT 0 CHECK (span_us >= 0);"];
 
 /// Takes the state folder for this process alone, for as long as the file lives that is given back.
 pub(super) fn lock(state_dir: &Path) -> Result<File, RingError> {
@@ -52,7 +61,9 @@ pub(super) fn open(options: &RingOptions, budget: Budget, seq_base: Seq) -> Resu
         (0, 0) if is_empty(&connection).during("read the ring's tables")? => {
             create_schema(&mut connection, options, seq_base)?;
         }
-        (APPLICATION_ID, SCHEMA_VERSION) => {}
+        (APPLICATION_ID, version @ 1..=SCHEMA_VERSION) => {
+            migrate(&mut connection, version).during("bring the ring to the present schema")?;
+        }
         (APPLICATION_ID, newer) => {
             let reason = format!("its schema version is {newer}, the newest known here is {SCHEMA_VERSION}");
             return Err(RingError::Foreign { path, reason });
@@ -127,6 +138,21 @@ fn create_schema(connection: &mut Connection, options: &RingOptions, seq_base: S
     };
     create(connection).during("make the ring's tables")?;
     log::info!("new ring with epoch {epoch}");
+    Ok(())
+}
+
+/// Brings an older ring to the present schema, all steps or none.
+fn migrate(connection: &mut Connection, version: i32) -> rusqlite::Result<()> {
+    let done = usize::try_from(version - 1).unwrap_or(0);
+    let steps = &MIGRATIONS[done..];
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    steps.iter().try_for_each(|step| transaction.execute_batch(step))?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.commit()?;
+    log::info!("the ring is brought from schema version {version} to {SCHEMA_VERSION}");
     Ok(())
 }
 

@@ -19,14 +19,17 @@ macro_rules! call_columns {
 
 /// A statement that is run for every entry is not formatted each time.
 macro_rules! insert_entry_into {
-    ($table:literal) => {
+    ($table:literal, $more_columns:literal, $more_values:literal) => {
         concat!(
             "INSERT INTO ",
             $table,
             " (",
             call_columns!(),
-            ", ordinal, seq, outcome, response_code, duration_us) ",
-            "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
+            ", ordinal, seq, outcome, response_code, duration_us",
+            $more_columns,
+            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20",
+            $more_values,
+            ")"
         )
     };
 }
@@ -142,9 +145,9 @@ pub(super) fn insert_entry(
     operation: Option<i64>,
 ) -> rusqlite::Result<()> {
     let sql = match entry.class {
-        Class::Change => insert_entry_into!("change"),
-        Class::Read => insert_entry_into!("read"),
-        Class::Denied => insert_entry_into!("denied"),
+        Class::Change => insert_entry_into!("change", "", ""),
+        Class::Read => insert_entry_into!("read", "", ""),
+        Class::Denied => insert_entry_into!("denied", ", calls, span_us", ", ?21, ?22"),
     };
     let mut statement = transaction.prepare_cached(sql)?;
     bind_call(&mut statement, run, &entry.call, operation)?;
@@ -153,6 +156,10 @@ pub(super) fn insert_entry(
     statement.raw_bind_parameter(18, entry.outcome as i64)?;
     statement.raw_bind_parameter(19, entry.response_code)?;
     statement.raw_bind_parameter(20, entry.duration_us)?;
+    if entry.class == Class::Denied {
+        statement.raw_bind_parameter(21, entry.calls)?;
+        statement.raw_bind_parameter(22, entry.span_us)?;
+    }
     statement.raw_execute().map(drop)
 }
 
@@ -188,15 +195,24 @@ pub(super) fn insert_extent(transaction: &Transaction<'_>, class: Class, extent:
     transaction.prepare_cached(sql)?.execute(values).map(drop)
 }
 
-/// Deletes an extent and its entries.
+/// Deletes an extent and its entries, and counts them as evicted.
 pub(super) fn delete_extent(transaction: &Transaction<'_>, class: Class, extent: Extent) -> rusqlite::Result<()> {
+    let calls = match class {
+        Class::Denied => transaction
+            .prepare_cached("SELECT sum(calls) FROM denied WHERE ordinal < ?1")?
+            .query_row([extent.end_ordinal()], |row| row.get(0))?,
+        Class::Change | Class::Read => extent.entries,
+    };
+    transaction
+        .prepare_cached("UPDATE loss SET evicted = evicted + ?2, evicted_calls = evicted_calls + ?3 WHERE class = ?1")?
+        .execute(params![class.index(), extent.entries, calls])?;
     let entries = format!("DELETE FROM {} WHERE ordinal < ?1", class.as_str());
     transaction.prepare_cached(&entries)?.execute([extent.end_ordinal()])?;
     let account = "DELETE FROM extent WHERE class = ?1 AND first_ordinal < ?2";
     transaction.prepare_cached(account)?.execute(params![class.index(), extent.end_ordinal()]).map(drop)
 }
 
-/// Adds to one of the counters of lost entries: `evicted`, `dropped` or `interrupted`.
+/// Adds to one of the counters of table `loss`: `dropped`, `interrupted` or `coalesced`.
 pub(super) fn add_loss(
     transaction: &Transaction<'_>,
     class: Class,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::flood::{Fate, Flood, join};
 use super::{Place, STORE_DEADLINE, StoreError};
 use crate::audit::class::Class;
 use crate::audit::entry::{Call, Entry, Seq};
@@ -49,11 +50,20 @@ pub(super) struct Batch {
     queued: u64,
 }
 
+/// What names the entry of a call: that of its own, or of those that it is counted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) seq: Seq,
+    pub(super) timestamp_ms: i64,
+}
+
 #[derive(Debug)]
 struct State {
     records: Vec<Record>,
     /// The sizes of `records` together, roughly.
     bytes: usize,
+    /// Which of `records` further refused calls can join.
+    flood: Flood,
     places: Vec<Place>,
     /// When the records have to be on their way; none where nothing has to.
     due: Option<Instant>,
@@ -75,11 +85,12 @@ struct State {
 }
 
 impl Queue {
-    /// An empty queue; the next entry gets the seq after `last_seq`.
-    pub(super) fn new(last_seq: Seq, batch_bytes: usize) -> Self {
+    /// An empty queue; the next entry gets the seq after `last_seq`. So many refused calls have entries of their own in a batch.
+    pub(super) fn new(last_seq: Seq, batch_bytes: usize, denied_entries: usize) -> Self {
         let state = State {
             records: Vec::new(),
             bytes: 0,
+            flood: Flood::new(denied_entries),
             places: Vec::new(),
             due: None,
             queued: 0,
@@ -110,10 +121,10 @@ impl Queue {
         entry: Entry,
         intent: Option<IntentNumber>,
         place: Place,
-    ) -> (Seq, oneshot::Receiver<()>) {
+    ) -> (Given, oneshot::Receiver<()>) {
         let mut state = self.lock();
-        let seq = state.push_entry(entry, intent, place);
-        (seq, self.wait_for_all(&mut state))
+        let given = state.push_entry(entry, intent, place);
+        (given, self.wait_for_all(&mut state))
     }
 
     /// Queues an entry, to be stored before `window` has passed.
@@ -123,9 +134,9 @@ impl Queue {
         intent: Option<IntentNumber>,
         place: Place,
         window: Duration,
-    ) -> Seq {
+    ) -> Given {
         let mut state = self.lock();
-        let seq = state.push_entry(entry, intent, place);
+        let given = state.push_entry(entry, intent, place);
         let due = Instant::now() + window;
         if state.due.is_none_or(|earliest| due < earliest) {
             state.due = Some(due);
@@ -133,7 +144,7 @@ impl Queue {
         } else if state.is_full(self.batch_bytes) {
             self.wake.notify_one();
         }
-        seq
+        given
     }
 
     /// Has everything queued so far stored at once. None: it is stored already.
@@ -282,12 +293,23 @@ impl State {
         self.records.push(record);
     }
 
-    fn push_entry(&mut self, entry: Entry, intent: Option<IntentNumber>, place: Place) -> Seq {
+    fn push_entry(&mut self, mut entry: Entry, intent: Option<IntentNumber>, place: Place) -> Given {
+        if entry.class == Class::Denied {
+            match self.flood.admit(&entry, &self.records) {
+                Fate::Own(likeness) => entry = likeness.restrict(entry),
+                Fate::Joins(index) => {
+                    if let Record::Entry(seq, waiting, _) = &mut self.records[index] {
+                        join(waiting, &entry);
+                        return Given { seq: *seq, timestamp_ms: waiting.call.arrival.timestamp_ms };
+                    }
+                }
+            }
+        }
         self.last_seq.0 += 1;
-        let seq = self.last_seq;
-        self.push(Record::Entry(seq, entry, intent));
+        let given = Given { seq: self.last_seq, timestamp_ms: entry.call.arrival.timestamp_ms };
+        self.push(Record::Entry(given.seq, entry, intent));
         self.places.push(place);
-        seq
+        given
     }
 
     fn is_full(&self, batch_bytes: usize) -> bool {
@@ -309,6 +331,7 @@ impl State {
         let rest = self.records.split_off(taken);
         let mut records = std::mem::replace(&mut self.records, rest);
         self.bytes = self.records.iter().map(Record::bytes).sum();
+        self.flood.taken(&self.records);
         if self.records.is_empty() {
             self.due = None;
         }

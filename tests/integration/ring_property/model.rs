@@ -195,6 +195,12 @@ impl Draft {
         "/".repeat(self.path_bytes)
     }
 
+    /// How many calls it stands for, and from the first to the last of them.
+    pub(super) fn several(&self) -> (u64, u64) {
+        let calls = if self.class == Class::Denied { 1 + self.path_bytes as u64 % 3 } else { 1 };
+        (calls, (calls - 1) * 1_234_567)
+    }
+
     fn operation(&self) -> Option<Operation> {
         self.operation.map(|number| api::endpoints()[number].operation)
     }
@@ -221,6 +227,12 @@ impl Draft {
             "duration_us": self.duration_us,
             "clock_synced": self.path_bytes.is_multiple_of(2),
         });
+        let (calls, span_us) = self.several();
+        if calls > 1 {
+            let last_ms = self.timestamp_ms + i64::try_from(span_us / 1_000).unwrap();
+            json["count"] = json!(calls);
+            json["last_timestamp"] = json!(clock::rfc3339(last_ms));
+        }
         let hexadecimal = |bytes: [u8; 16]| format!("{:032x}", u128::from_be_bytes(bytes));
         let optional = [
             ("permission", self.operation().map(|operation| operation.permission.as_str().to_owned())),
