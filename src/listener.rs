@@ -3,29 +3,41 @@
 //! Every connection is watched, and every request is claimed around the whole application, so that no order of middlewares and no
 //! route can bypass the audit.
 
-use std::future::{Ready, ready};
+mod answer;
+mod peers;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
+use actix_http::error::{DispatchError, PayloadError};
 use actix_http::{HttpService, KeepAlive, Payload, Protocol, Request, Response};
 use actix_server::Server;
 use actix_service::{
     IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
 };
-use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Service as _};
 use actix_web::rt::net::TcpStream;
 use actix_web::rt::signal::unix::{SignalKind, signal};
+use actix_web::{Error, HttpResponse};
+use futures_util::TryStreamExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
 
 use crate::audit::Writer;
-use crate::audit::connection::{Body, Watch, Watched};
+use crate::audit::connection::{Body, PeerDeadlines, Watch, Watched};
 use crate::config::ServerConfig;
+use answer::Answer;
+use peers::{PeerStream, Peers};
 
 /// The longest that a connection may take to close.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a peer is answered that has as many connections as it may.
+const TOO_MANY_CONNECTIONS: (u16, &[u8]) =
+    (429, b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n");
 
 /// Binds the address. Connections queue from now on, before the agent serves them.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -63,20 +75,29 @@ where
     let address = listener.local_addr()?;
     let keep_alive = KeepAlive::Timeout(Duration::from_secs(limits.keep_alive_s));
     let head_timeout = Duration::from_millis(limits.client_timeout_ms);
+    let door = Door {
+        peers: Peers::new(limits.max_connections_per_peer),
+        deadlines: PeerDeadlines {
+            // The library's own timer, which answers, comes first.
+            head: head_timeout * 2,
+            body: Duration::from_millis(limits.body_timeout_ms),
+            write: Duration::from_millis(limits.write_timeout_ms),
+        },
+        writer,
+    };
     let factory = move || {
-        let stopping = stopping.clone();
-        let writer = writer.clone();
+        let (stopping, door) = (stopping.clone(), door.clone());
         let app = app().into_factory().map_err(|error| error.into().error_response());
         let app = map_config(app, |()| AppConfig::default());
         let claimed = apply_fn_factory(app, |mut request: Request, app| {
             let watch = claim(&mut request);
             let answer = app.call(request);
             async move {
-                let answer = answer.await;
-                if let Some(watch) = watch {
-                    watch.answered();
-                }
-                answer
+                let response = match answer.await {
+                    Ok(response) => response.into().map_into_boxed_body(),
+                    Err(response) => response.into(),
+                };
+                Ok::<_, HttpResponse>(response.map_body(|_, body| Answer::new(body, watch)))
             }
         });
         let http = HttpService::build()
@@ -87,12 +108,12 @@ where
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            .on_connect_ext(|stream: &Watched<TcpStream>, data| {
+            .on_connect_ext(|stream: &Watched<PeerStream>, data| {
                 data.insert(stream.watch());
             })
             .local_addr(address)
-            .finish::<_, B>(claimed);
-        fn_service(move |stream: TcpStream| watched(stream, head_timeout, writer.clone())).and_then(http)
+            .finish::<_, Answer>(claimed);
+        fn_service(move |stream: TcpStream| door.clone().enter(stream)).and_then(http)
     };
     let server = server.listen("http", listener, factory)?.run();
     // A terminal that is closed stops the agent as Ctrl-C does.
@@ -107,25 +128,56 @@ where
 }
 
 /// What the HTTP service takes: a stream, its protocol, its peer.
-type Connection = (Watched<TcpStream>, Protocol, Option<SocketAddr>);
+type Connection = (Watched<PeerStream>, Protocol, Option<SocketAddr>);
 
-fn watched(
-    stream: TcpStream,
-    head_timeout: Duration,
+/// Where connections come in.
+#[derive(Clone)]
+struct Door {
+    peers: Peers,
+    deadlines: PeerDeadlines,
     writer: Writer,
-) -> Ready<Result<Connection, actix_http::error::DispatchError>> {
-    // Responses are small and written whole: waiting for more to send only delays them. A socket that refuses works all the same.
-    let _ = stream.set_nodelay(true);
-    ready(stream.peer_addr().map_err(Into::into).map(|peer| {
-        let source_ip = peer.ip().to_canonical();
-        // The library's own timer, which answers, comes first.
-        (Watched::new(stream, source_ip, head_timeout * 2, writer), Protocol::Http1, Some(peer))
-    }))
 }
 
+impl Door {
+    /// Has a connection watched, or refuses it.
+    async fn enter(self, stream: TcpStream) -> Result<Connection, DispatchError> {
+        let peer = stream.peer_addr()?;
+        let source_ip = peer.ip().to_canonical();
+        let Some(place) = self.peers.admit(source_ip) else {
+            let (code, answer) = TOO_MANY_CONNECTIONS;
+            Watch::refuse(&self.writer, source_ip, code);
+            // A peer that does not read has no right to be waited for.
+            let _ = timeout(DISCONNECT_TIMEOUT, say_and_close(stream, answer)).await;
+            return Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()));
+        };
+        // Responses are small and written whole: waiting for more to send only delays them. A socket that refuses works all the same.
+        let _ = stream.set_nodelay(true);
+        let stream = PeerStream::new(stream, place);
+        Ok((Watched::new(stream, source_ip, self.deadlines, self.writer), Protocol::Http1, Some(peer)))
+    }
+}
+
+/// Says why and reads what the peer has sent: closing on unread bytes would have the kernel take the answer back.
+async fn say_and_close(mut stream: TcpStream, answer: &[u8]) -> io::Result<()> {
+    stream.write_all(answer).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut [0; 1024]).await? > 0 {}
+    Ok(())
+}
+
+/// Claims a request for the audit, and has a body that took too long told from one that the peer broke off.
 fn claim(request: &mut Request) -> Option<Rc<Watch>> {
-    let body = if matches!(request.payload(), Payload::None) { Body::None } else { Body::Follows };
     let watch = request.conn_data::<Rc<Watch>>().map(Rc::clone)?;
-    watch.claim(body);
+    if matches!(request.payload(), Payload::None) {
+        watch.claim(Body::None);
+        return Some(watch);
+    }
+    watch.claim(Body::Follows);
+    let watched = Rc::clone(&watch);
+    let payload = request.take_payload().map_err(move |error| match error {
+        PayloadError::Incomplete(_) if watched.is_late() => PayloadError::Io(io::ErrorKind::TimedOut.into()),
+        error => error,
+    });
+    *request.payload() = Payload::Stream { payload: Box::pin(payload) };
     Some(watch)
 }

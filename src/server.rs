@@ -110,6 +110,7 @@ impl Server {
             writer: writer.clone(),
             operations: Operations::new(base_path, endpoints.iter().map(|endpoint| endpoint.operation)),
             on_store_failure: config.audit.on_store_failure,
+            handler_timeout: Duration::from_secs(config.server.handler_timeout_s),
             answer: api::answer,
         };
         let state = AppState {

@@ -3,10 +3,10 @@
 //! The only place that knows status codes. Every error of the modules below turns into an [`ApiError`] here, in a `match`
 //! without a wildcard, so that a new error does not compile until someone has picked its status.
 
-use std::fmt;
+use std::{fmt, io};
 
 use actix_web::body::BoxBody;
-use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
+use actix_web::error::{JsonPayloadError, PathError, PayloadError, QueryPayloadError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
@@ -166,6 +166,10 @@ impl From<CallFailure> for ApiError {
     fn from(failure: CallFailure) -> Self {
         match failure {
             CallFailure::Panicked => Self::Internal("The handler failed; the log says where.".to_owned()),
+            CallFailure::TimedOut(after) => Self::Unavailable(format!(
+                "The operation had no answer within {} s and was given up; whether it took effect is not known.",
+                after.as_secs()
+            )),
             CallFailure::NotStored(error) => {
                 Self::Unavailable(format!("The call was handled, but its entry is not on stable storage: {error}."))
             }
@@ -191,6 +195,9 @@ impl From<JsonPayloadError> for ApiError {
             }
             JsonPayloadError::Deserialize(reason) => {
                 Self::BadRequest(format!("The body is not as described: {reason}."))
+            }
+            JsonPayloadError::Payload(PayloadError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                Self::RequestTimeout("The body did not arrive in time.".to_owned())
             }
             _ => Self::BadRequest(format!("The body can't be read: {error}.")),
         }

@@ -1,9 +1,14 @@
-//! Requests that never reach the middleware.
+//! Connections whose requests are all recorded, those that never reach the middleware included.
 //!
 //! The HTTP library answers a malformed or late head by itself, with 400, 408 or 431, and closes the connection; a peer can also go
-//! away before its head is complete. A [`Watched`] stream sees the bytes of both directions and records such a request when the
-//! connection ends. It parses nothing while requests are served: an answer of the library's own is always the last one of
-//! a connection, has no body, and no header that a response of ours has beside the most common ones.
+//! away before its request is complete. A [`Watched`] stream sees the bytes of both directions. It lets one request at a time
+//! through to the library, so that at the end of the connection it is known which one has no entry: that is recorded here. An
+//! answer of the library's own is known by its form: it is the last one of a connection, has no body, and no header that a
+//! response of ours has beside the most common ones.
+//!
+//! It also ends what takes too long: a head, a body, a response that nobody reads.
+
+mod framing;
 
 use std::cell::RefCell;
 use std::io;
@@ -11,7 +16,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,20 +27,33 @@ use super::entry::{Arrival, Call, Entry, Outcome};
 use super::redact::{self, bounded};
 use super::writer::Writer;
 use crate::auth::Actor;
+use framing::Framing;
 
-/// So much of what was read last is kept, to tell what was asked for.
-const HEAD_BYTES: usize = 1024;
 /// So much of what was written last is kept. The library's own answers have some 130 bytes.
 const TAIL_BYTES: usize = 256;
+/// So much of what a peer sends before it is answered waits here; the rest waits in the kernel.
+const HELD_BYTES: usize = 16 * 1024;
+
+/// How long a peer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerDeadlines {
+    /// For the head of a request, from its first byte on.
+    pub head: Duration,
+    /// For its body, from the end of its head on.
+    pub body: Duration,
+    /// For taking any of what is written to it.
+    pub write: Duration,
+}
 
 /// A connection whose requests are all recorded.
 pub struct Watched<S> {
     stream: S,
     watch: Rc<Watch>,
-    /// In which a head has to be complete, from its first byte on.
-    head_timeout: Duration,
-    /// Wakes the reader of a head that is late. Made when the first one has to be waited for.
-    alarm: Option<Pin<Box<Sleep>>>,
+    deadlines: PeerDeadlines,
+    /// Wakes the reader of a request that is late. Made when the first one has to be waited for.
+    read_alarm: Option<Pin<Box<Sleep>>>,
+    /// Wakes the writer to a peer that does not read. There only while it does not.
+    write_alarm: Option<Pin<Box<Sleep>>>,
 }
 
 /// What is known of a connection.
@@ -46,29 +64,50 @@ pub struct Watch {
 }
 
 struct Seen {
-    /// When the connection, or what was read since the last claim, began.
+    /// The request that the library has, as far as it has come.
+    framing: Framing,
+    /// When that began: its first byte, or its head's end where a body follows.
     since: Instant,
-    /// What was read since the last claim, its beginning.
-    head: Vec<u8>,
-    /// Whether the next byte read belongs to a head, and not to the body of the request claimed last.
-    expects_head: bool,
-    /// Whether a claimed request is not answered yet.
+    /// Whether it has come through to the service.
+    is_claimed: bool,
+    /// Whether it was claimed and is not answered yet.
     is_serving: bool,
+    /// What the peer has sent beyond it.
+    held: Vec<u8>,
+    /// Woken when it is answered, if what is held waits for that.
+    reader: Option<Waker>,
+    /// Nothing is read any more.
+    end: Option<End>,
     /// What was written last.
     tail: Vec<u8>,
 }
 
+/// Why nothing more is read from a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It said that nothing more comes.
+    Eof,
+    /// Its body took too long.
+    LateBody,
+    /// What follows is not a request: a tunnel that nobody opens.
+    Tunnel,
+}
+
 impl<S> Watched<S> {
     /// Watches a connection that `peer` has just opened.
-    pub fn new(stream: S, peer: IpAddr, head_timeout: Duration, writer: Writer) -> Self {
+    pub fn new(stream: S, peer: IpAddr, deadlines: PeerDeadlines, writer: Writer) -> Self {
         let seen = RefCell::new(Seen {
+            framing: Framing::new(),
             since: Instant::now(),
-            head: Vec::new(),
-            expects_head: true,
+            is_claimed: false,
             is_serving: false,
+            held: Vec::new(),
+            reader: None,
+            end: None,
             tail: Vec::new(),
         });
-        Self { stream, watch: Rc::new(Watch { writer, peer, seen }), head_timeout, alarm: None }
+        let watch = Rc::new(Watch { writer, peer, seen });
+        Self { stream, watch, deadlines, read_alarm: None, write_alarm: None }
     }
 
     /// What requests of this connection are claimed at.
@@ -83,50 +122,44 @@ impl<S> Drop for Watched<S> {
     }
 }
 
-/// Whether a request brings a body.
+/// Whether a request brings a body, as the library sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
     /// It does.
     Follows,
-    /// What follows is the next request.
+    /// It does not.
     None,
 }
 
 impl Watch {
-    /// A request has come through to the service: it is recorded there. What follows its head is the next request's.
+    /// A request has come through to the service: it is recorded there.
     pub fn claim(&self, body: Body) {
         let mut seen = self.seen.borrow_mut();
-        seen.expects_head = body == Body::None;
-        let end = if seen.expects_head { head_end(&seen.head) } else { None };
-        match end {
-            Some(end) => drop(seen.head.drain(..end)),
-            None => seen.head.clear(),
+        if (body == Body::Follows) != seen.framing.has_body() {
+            // A request to open a tunnel, or one whose end the library sees elsewhere: what follows can't be told apart.
+            seen.end = Some(End::Tunnel);
         }
-        seen.is_serving = true;
+        (seen.is_claimed, seen.is_serving) = (true, true);
         seen.since = Instant::now();
     }
 
-    /// The request claimed last has its answer. What follows it has its time from now on.
+    /// The request claimed last has its whole answer. What follows it has its time from now on.
     pub fn answered(&self) {
         let mut seen = self.seen.borrow_mut();
         seen.is_serving = false;
-        seen.since = Instant::now();
-    }
-
-    /// Since when the peer owes the rest of a head, if it does: not while it waits for an answer itself.
-    fn head_since(&self) -> Option<Instant> {
-        let seen = self.seen.borrow();
-        let begun = !seen.head.trim_ascii_start().is_empty();
-        (seen.expects_head && begun && !seen.is_serving).then_some(seen.since)
-    }
-
-    fn has_read(&self, bytes: &[u8]) {
-        let mut seen = self.seen.borrow_mut();
-        if seen.head.is_empty() && !bytes.is_empty() && seen.expects_head {
-            seen.since = Instant::now();
+        if let Some(reader) = seen.reader.take() {
+            reader.wake();
         }
-        let room = HEAD_BYTES - seen.head.len();
-        seen.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// Whether the body of the request claimed last was cut off because it took too long.
+    pub fn is_late(&self) -> bool {
+        self.seen.borrow().end == Some(End::LateBody)
+    }
+
+    /// Records a connection that is refused: nothing of it is read.
+    pub fn refuse(writer: &Writer, peer: IpAddr, response_code: u16) {
+        record(writer, peer, Duration::ZERO, b"", response_code);
     }
 
     fn has_written(&self, bytes: &[u8]) {
@@ -136,62 +169,92 @@ impl Watch {
         seen.tail.drain(..surplus);
         seen.tail.extend_from_slice(bytes);
         // The body of an answer may be long; what follows waits for its end.
-        if !seen.head.is_empty() {
+        if seen.framing.is_in_head() {
             seen.since = Instant::now();
         }
     }
 
     /// The connection has ended: records the request that the library answered, or those that nobody has answered.
     fn close(&self) {
-        let seen = self.seen.borrow();
-        let mut unread = if seen.expects_head { seen.head.trim_ascii_start() } else { &[] };
+        let mut seen = self.seen.borrow_mut();
+        let seen = &mut *seen;
+        let age = seen.since.elapsed();
+        let has_begun = seen.framing.is_in_head() || (seen.framing.has_head() && !seen.is_claimed);
         if let Some(code) = own_answer(&seen.tail) {
-            return self.record(&seen, unread, code);
+            // What stands behind a request that can't be read is no request.
+            let first_line = if has_begun { seen.framing.first_line() } else { b"" };
+            return record(&self.writer, self.peer, age, first_line, code);
         }
-        while !unread.is_empty() {
-            let (head, rest) = unread.split_at(head_end(unread).unwrap_or(unread.len()));
-            self.record(&seen, head, 0);
-            unread = rest.trim_ascii_start();
+        if has_begun {
+            record(&self.writer, self.peer, age, seen.framing.first_line(), 0);
         }
-    }
-
-    fn record(&self, seen: &Seen, head: &[u8], response_code: u16) {
-        let Some(place) = self.writer.try_place() else {
-            self.writer.drop_call(Class::Denied);
+        if seen.end == Some(End::Tunnel) {
             return;
-        };
-        let (method, path) = asked_for(head);
-        let duration = seen.since.elapsed();
-        let call = Call {
-            arrival: Arrival::now().before(duration),
-            method,
-            path,
-            operation: None,
-            actor: Arc::new(Actor::default()),
-            source_ip: self.peer,
-            trace_id: None,
-            user_agent: None,
-            forwarded_for: None,
-        };
-        let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let entry = Entry {
-            call,
-            class: Class::Denied,
-            outcome: Outcome::Rejected,
-            response_code,
-            duration_us,
-            calls: 1,
-            span_us: 0,
-        };
-        self.writer.record(entry, None, place);
+        }
+        let mut held = seen.held.as_slice();
+        while !held.is_empty() {
+            seen.framing.begin();
+            held = &held[seen.framing.feed(held)..];
+            if seen.framing.is_in_head() || seen.framing.has_head() {
+                record(&self.writer, self.peer, Duration::ZERO, seen.framing.first_line(), 0);
+            }
+        }
     }
 }
 
-/// Where the first complete head in `bytes` ends. Empty lines may stand before it (RFC 9112, section 2.2).
-fn head_end(bytes: &[u8]) -> Option<usize> {
-    let begin = bytes.len() - bytes.trim_ascii_start().len();
-    let end = bytes[begin..].windows(4).position(|window| window == b"\r\n\r\n")?;
-    Some(begin + end + 4)
+impl Seen {
+    /// Whether the next request may come through.
+    fn next_may_begin(&self) -> bool {
+        self.framing.is_complete() && self.is_claimed && !self.is_serving
+    }
+
+    fn begin(&mut self) {
+        self.framing.begin();
+        self.is_claimed = false;
+        self.since = Instant::now();
+    }
+
+    /// Takes in what was read, and gives how much of it belongs to the present request.
+    fn has_read(&mut self, bytes: &[u8]) -> usize {
+        let (had_begun, was_in_body) = (self.framing.is_in_head(), self.framing.is_in_body());
+        let taken = self.framing.feed(bytes);
+        if !had_begun && !was_in_body || !was_in_body && self.framing.is_in_body() {
+            self.since = Instant::now();
+        }
+        taken
+    }
+
+    /// Gives the library what was held back, as far as it belongs to the present request.
+    fn release(&mut self, buffer: &mut ReadBuf<'_>) {
+        let mut held = std::mem::take(&mut self.held);
+        let taken = self.has_read(&held[..held.len().min(buffer.remaining())]);
+        buffer.put_slice(&held[..taken]);
+        held.drain(..taken);
+        self.held = held;
+    }
+}
+
+fn record(writer: &Writer, source_ip: IpAddr, duration: Duration, first_line: &[u8], response_code: u16) {
+    let Some(place) = writer.try_place() else {
+        writer.drop_call(Class::Denied);
+        return;
+    };
+    let (method, path) = asked_for(first_line);
+    let call = Call {
+        arrival: Arrival::now().before(duration),
+        method,
+        path,
+        operation: None,
+        actor: Arc::new(Actor::default()),
+        source_ip,
+        trace_id: None,
+        user_agent: None,
+        forwarded_for: None,
+    };
+    let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let (class, outcome) = (Class::Denied, Outcome::Rejected);
+    let entry = Entry { call, class, outcome, response_code, duration_us, calls: 1, span_us: 0 };
+    writer.record(entry, None, place);
 }
 
 /// The status of the library's own answer, if that is what was written last: a status line of 4xx or 5xx and nothing but the
@@ -230,35 +293,100 @@ fn asked_for(head: &[u8]) -> (String, String) {
     (text(method, redact::METHOD_MAX_BYTES), text(path, redact::PATH_MAX_BYTES))
 }
 
+impl<S: AsyncRead + Unpin> Watched<S> {
+    /// Keeps what comes before the present request is answered; tells the library only that the peer has gone.
+    fn poll_hold(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut seen = self.watch.seen.borrow_mut();
+        seen.reader = Some(context.waker().clone());
+        let mut bytes = [0; 1024];
+        while seen.held.len() < HELD_BYTES && seen.end.is_none() {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                seen.end = Some(End::Eof);
+            }
+            seen.held.extend_from_slice(buffer.filled());
+        }
+        if seen.held.is_empty() && seen.end == Some(End::Eof) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// What to do while nothing comes: until when to wait, and what then.
+    fn patience(&self) -> Option<(Instant, Option<End>)> {
+        let seen = self.watch.seen.borrow();
+        if seen.framing.is_in_head() {
+            Some((seen.since + self.deadlines.head, None))
+        } else if seen.framing.is_in_body() {
+            Some((seen.since + self.deadlines.body, Some(End::LateBody)))
+        } else {
+            None
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        {
+            let mut seen = this.watch.seen.borrow_mut();
+            if matches!(seen.end, Some(End::LateBody | End::Tunnel)) {
+                return Poll::Ready(Ok(()));
+            }
+            if seen.framing.is_complete() {
+                if !seen.next_may_begin() {
+                    drop(seen);
+                    return this.poll_hold(context);
+                }
+                seen.begin();
+            }
+            if !seen.held.is_empty() {
+                seen.release(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            if seen.end.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+        }
         let before = buffer.filled().len();
-        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) {
+        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
             read?;
-            self.watch.has_read(&buffer.filled()[before..]);
+            let mut seen = this.watch.seen.borrow_mut();
+            let taken = seen.has_read(&buffer.filled()[before..]);
+            seen.held.extend_from_slice(&buffer.filled()[before + taken..]);
+            buffer.set_filled(before + taken);
             return Poll::Ready(Ok(()));
         }
-        // The HTTP library bounds the first head of a connection only.
-        let Some(since) = self.watch.head_since() else { return Poll::Pending };
-        let deadline = since + self.head_timeout;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        // The HTTP library bounds the first head of a connection only, and no body.
+        let Some((deadline, end)) = this.patience() else { return Poll::Pending };
+        let alarm = this.read_alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if alarm.deadline() != deadline {
             alarm.as_mut().reset(deadline);
         }
         ready!(alarm.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        if end.is_none() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        this.watch.seen.borrow_mut().end = end;
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        self.watch.has_written(&bytes[..written]);
-        Poll::Ready(Ok(written))
+        let this = &mut *self;
+        if let Poll::Ready(written) = Pin::new(&mut this.stream).poll_write(context, bytes) {
+            this.write_alarm = None;
+            let written = written?;
+            this.watch.has_written(&bytes[..written]);
+            return Poll::Ready(Ok(written));
+        }
+        let deadline = this.deadlines.write;
+        let alarm = this.write_alarm.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + deadline)));
+        ready!(alarm.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -311,12 +439,5 @@ mod tests {
             let (method, path) = asked(secret.as_bytes());
             assert!(!format!("{method} {path}").contains("HUNTER2"), "{secret}");
         }
-    }
-
-    #[test]
-    fn empty_lines_before_a_head_belong_to_it() {
-        assert_eq!(head_end(b"\r\n\r\nGET / HTTP/1.1\r\n\r\nGET"), Some(22));
-        assert_eq!(head_end(b"\r\n\r\n"), None);
-        assert_eq!(head_end(b"GET / HTTP/1.1\r\n"), None);
     }
 }

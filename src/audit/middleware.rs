@@ -6,7 +6,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -16,6 +16,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::class::Class;
 use super::entry::{Arrival, Call, Entry, EntryId, Outcome};
@@ -44,6 +45,8 @@ pub enum Verdict {
 pub enum CallFailure {
     /// The handler panicked.
     Panicked,
+    /// The handler had no answer after this time, and was given up.
+    TimedOut(Duration),
     /// The handler is done, but the entry is not on stable storage yet.
     NotStored(StoreError),
 }
@@ -66,6 +69,8 @@ pub struct Auditing {
     pub operations: Operations,
     /// What happens to reads while the store fails.
     pub on_store_failure: OnStoreFailure,
+    /// The longest that a handler may take.
+    pub handler_timeout: Duration,
     /// How a failure is answered; the API's own, so that status codes stay there.
     pub answer: fn(CallFailure) -> HttpResponse,
 }
@@ -80,32 +85,16 @@ pub async fn audit(
     let (mut open, verdict) = auditing.open(&request).await;
     request.extensions_mut().insert(verdict);
 
-    let Ok(result) = AssertUnwindSafe(next.call(request)).catch_unwind().await else {
-        let (id, stored) = open.complete(Outcome::Panicked, 500).await;
-        let failure = stored.map_or_else(CallFailure::NotStored, |()| CallFailure::Panicked);
-        return Err(failed(id, (auditing.answer)(failure)));
+    let handled = AssertUnwindSafe(next.call(request)).catch_unwind();
+    let failure = match timeout(auditing.handler_timeout, handled).await {
+        Ok(Ok(result)) => return auditing.conclude(open, result).await,
+        Ok(Err(_)) => CallFailure::Panicked,
+        Err(_) => CallFailure::TimedOut(auditing.handler_timeout),
     };
-    match result {
-        Ok(response) => {
-            let code = response.status().as_u16();
-            let (id, stored) = open.complete(Outcome::Completed, code).await;
-            let mut response = match stored {
-                Ok(()) => response.map_into_boxed_body(),
-                Err(error) => response.into_response((auditing.answer)(CallFailure::NotStored(error))),
-            };
-            name_entry(id, response.response_mut());
-            Ok(response)
-        }
-        Err(error) => {
-            let response = error.error_response();
-            let (id, stored) = open.complete(Outcome::Completed, response.status().as_u16()).await;
-            let response = match stored {
-                Ok(()) => response,
-                Err(error) => (auditing.answer)(CallFailure::NotStored(error)),
-            };
-            Err(failed(id, response))
-        }
-    }
+    let outcome = if matches!(failure, CallFailure::Panicked) { Outcome::Panicked } else { Outcome::Aborted };
+    let response = (auditing.answer)(failure);
+    let (id, stored) = open.complete(outcome, response.status().as_u16()).await;
+    Err(failed(id, stored.map_or_else(|error| (auditing.answer)(CallFailure::NotStored(error)), |()| response)))
 }
 
 impl Auditing {
@@ -139,6 +128,35 @@ impl Auditing {
             _ => Verdict::Proceed(operation_id),
         };
         (open, verdict)
+    }
+
+    /// Completes the entry of a call that a handler or a refusal answered, and gives the response its ID.
+    async fn conclude(
+        &self,
+        mut open: OpenCall,
+        result: Result<ServiceResponse<impl MessageBody + 'static>, Error>,
+    ) -> Result<ServiceResponse<BoxBody>, Error> {
+        match result {
+            Ok(response) => {
+                let code = response.status().as_u16();
+                let (id, stored) = open.complete(Outcome::Completed, code).await;
+                let mut response = match stored {
+                    Ok(()) => response.map_into_boxed_body(),
+                    Err(error) => response.into_response((self.answer)(CallFailure::NotStored(error))),
+                };
+                name_entry(id, response.response_mut());
+                Ok(response)
+            }
+            Err(error) => {
+                let response = error.error_response();
+                let (id, stored) = open.complete(Outcome::Completed, response.status().as_u16()).await;
+                let response = match stored {
+                    Ok(()) => response,
+                    Err(error) => (self.answer)(CallFailure::NotStored(error)),
+                };
+                Err(failed(id, response))
+            }
+        }
     }
 
     /// Takes a place for the entry and stores the intent of a change.

@@ -39,7 +39,7 @@ impl Config {
     }
 
     /// Every number with its range.
-    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 17] {
+    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 21] {
         let (server, audit) = (&self.server, &self.audit);
         let window = |class: &ClassConfig| class.window_ms;
         let guarantee = |class: &ClassConfig| u64::from(class.guarantee);
@@ -47,8 +47,12 @@ impl Config {
             ("server.workers", server.workers as u64, 0..=64),
             ("server.max_body_bytes", server.max_body_bytes as u64, 1024..=1 << 20),
             ("server.max_connections", server.max_connections as u64, 1..=100_000),
+            ("server.max_connections_per_peer", server.max_connections_per_peer as u64, 1..=100_000),
             ("server.shutdown_timeout_s", server.shutdown_timeout_s, 0..=300),
             ("server.client_timeout_ms", server.client_timeout_ms, 100..=60_000),
+            ("server.body_timeout_ms", server.body_timeout_ms, 100..=600_000),
+            ("server.write_timeout_ms", server.write_timeout_ms, 100..=600_000),
+            ("server.handler_timeout_s", server.handler_timeout_s, 1..=3_600),
             ("server.keep_alive_s", server.keep_alive_s, 1..=3_600),
             ("auth.leeway_s", self.auth.leeway_s.into(), 0..=5),
             ("audit.max_entries", audit.max_entries, 100..=100_000_000),

@@ -41,12 +41,20 @@ pub struct ServerConfig {
     pub workers: usize,
     /// Bytes of a request's body, 1024 to 1048576. Default 65536.
     pub max_body_bytes: usize,
-    /// Connections open at a time, for all workers together, 1 to 100000. Default 512.
+    /// Connections open at a time, for all workers together, 1 to 100000. Default 1024.
     pub max_connections: usize,
+    /// Connections that one peer may have open, 1 to 100000; an IPv6 network of 64 bits is one peer. Default 512.
+    pub max_connections_per_peer: usize,
     /// Seconds that open calls get to end when the agent stops, 0 to 300. Default 5.
     pub shutdown_timeout_s: u64,
     /// Milliseconds in which the head of a request must arrive, 100 to 60000. Default 5000.
     pub client_timeout_ms: u64,
+    /// Milliseconds in which the body of a request must arrive, 100 to 600000. Default 10000.
+    pub body_timeout_ms: u64,
+    /// Milliseconds in which a peer must take something of what is written to it, 100 to 600000. Default 10000.
+    pub write_timeout_ms: u64,
+    /// Seconds in which an operation must have its answer, 1 to 3600. Default 30.
+    pub handler_timeout_s: u64,
     /// Seconds that an idle connection stays open, 1 to 3600. Default 60.
     pub keep_alive_s: u64,
 }
@@ -173,9 +181,13 @@ impl Default for ServerConfig {
             base_path: String::new(),
             workers: 0,
             max_body_bytes: 65_536,
-            max_connections: 512,
+            max_connections: 1_024,
+            max_connections_per_peer: 512,
             shutdown_timeout_s: 5,
             client_timeout_ms: 5_000,
+            body_timeout_ms: 10_000,
+            write_timeout_ms: 10_000,
+            handler_timeout_s: 30,
             keep_alive_s: 60,
         }
     }

@@ -51,6 +51,7 @@ async fn call_what_panics() {
         writer: writer.clone(),
         operations: Operations::new("", [PANICKING]),
         on_store_failure: OnStoreFailure::Refuse,
+        handler_timeout: Duration::from_secs(600),
         answer: api::answer,
     };
     let app = App::new()
