@@ -1,15 +1,25 @@
 //! A real agent on a free port, what tests say to it, and what they read in its ring.
 
 mod agent;
+mod crash;
+mod dice;
+mod disk;
 mod http;
 mod ledger;
+mod load;
+mod ring_file;
 
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use agent::{Agent, BINARY, Node, sign};
+pub(crate) use crash::Crash;
+pub(crate) use dice::Dice;
+pub(crate) use disk::{Disk, Medium};
 pub(crate) use http::{Connection, Request, Response, assert_is_error};
 pub(crate) use ledger::Ledger;
+pub(crate) use load::{Answered, Callers, Calls, Load, missing};
+pub(crate) use ring_file::RingFile;
 
 /// Waits for what happens in its own time, such as the agent's noticing that a client has gone. The one place that waits.
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -51,6 +61,18 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 /// Runs a command of the binary to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
+}
+
+/// How often a test does what it does: as often as `ROUNDS` says in its long form, a few times in its short form.
+pub(crate) fn rounds(short: u32) -> u32 {
+    std::env::var("ROUNDS").map_or(short, |rounds| rounds.parse().expect("ROUNDS is a number"))
+}
+
+/// Says how far the long form of a test is.
+pub(crate) fn progress(line: &str) {
+    if std::env::var_os("ROUNDS").is_some() {
+        eprintln!("{line}");
+    }
 }
 
 /// Seconds from 1970.

@@ -30,6 +30,8 @@ pub(crate) struct Node {
     /// Command and arguments before the agent's own: none, or what isolates it.
     launcher: Vec<OsString>,
     arguments: Vec<&'static str>,
+    /// What stands in the environment of the agent beside a path.
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Node {
@@ -37,7 +39,7 @@ impl Node {
     pub(crate) fn new(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("nodeaudit.toml"), config).unwrap();
-        Self { folder, launcher: Vec::new(), arguments: vec!["--dev"] }
+        Self { folder, launcher: Vec::new(), arguments: vec!["--dev"], environment: Vec::new() }
     }
 
     /// The agent is started as on a node in production. It can change what it manages: the configuration must name another root.
@@ -54,6 +56,12 @@ impl Node {
         self
     }
 
+    /// The agent is started with this variable in its environment.
+    pub(crate) fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
     /// The folder that holds all of the node.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -66,6 +74,11 @@ impl Node {
 
     /// Starts an agent and returns when it listens.
     pub(crate) fn start(self) -> Agent {
+        self.try_start().unwrap_or_else(|(_, log)| panic!("the agent ended: {log}"))
+    }
+
+    /// The same where the node may be broken: an agent that ends instead of listening gives the node back, and what it said.
+    pub(crate) fn try_start(self) -> Result<Agent, (Self, String)> {
         let mut line = self.launcher.clone();
         line.push(BINARY.into());
         line.extend(["serve", "--listen", "127.0.0.1:0", "--config"].map(OsString::from));
@@ -75,6 +88,7 @@ impl Node {
         line.extend(self.arguments.iter().map(OsString::from));
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Killed(command.spawn().unwrap());
 
@@ -83,7 +97,9 @@ impl Node {
         let mut log = String::new();
         let (address, base_path) = loop {
             let begin = log.len();
-            assert_ne!(stderr.read_line(&mut log).unwrap(), 0, "the agent ended: {log}");
+            if stderr.read_line(&mut log).unwrap() == 0 {
+                return Err((self, log));
+            }
             if let Some((_, url)) = log[begin..].split_once("listening on http://") {
                 let (url, _) = url.split_once(',').unwrap();
                 let (address, base_path) = url.split_at(url.find('/').unwrap_or(url.len()));
@@ -91,8 +107,12 @@ impl Node {
             }
         };
         let output = vec![keep(stdout, String::new()), keep(stderr, log)];
-        let key = SigningKey::load(&self.state_dir().join("token.key")).unwrap();
-        Agent { node: Some(self), child, address, base_path, output, key }
+        // It is read from a disk that may have failed since.
+        let key = match SigningKey::load(&self.state_dir().join("token.key")) {
+            Ok(key) => key,
+            Err(error) => return Err((self, error.to_string())),
+        };
+        Ok(Agent { node: Some(self), child, address, base_path, output, key })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 client (RFC 9112) that can also send what no proper client would.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -107,16 +107,27 @@ pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
+        Self::try_open(address).unwrap()
+    }
+
+    /// The same where the agent may be gone.
+    pub(crate) fn try_open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
         // Only a broken agent is that slow: a test must end all the same.
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        Self(BufReader::new(stream))
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(Self(BufReader::new(stream)))
     }
 
     pub(crate) fn call(&mut self, request: &Request) -> Response {
         self.send(&request.whole());
         self.receive(&request.method)
+    }
+
+    /// The same where the agent may go away at any moment. What it gives was received to its end.
+    pub(crate) fn try_call(&mut self, request: &Request) -> io::Result<Response> {
+        self.0.get_mut().write_all(&request.whole())?;
+        self.try_receive(&request.method)
     }
 
     /// Sends these bytes, whatever they are.
@@ -137,47 +148,54 @@ impl Connection {
 
     /// Reads the response to a request with that method.
     pub(crate) fn receive(&mut self, method: &str) -> Response {
-        let status_line = self.line();
+        self.try_receive(method).unwrap()
+    }
+
+    fn try_receive(&mut self, method: &str) -> io::Result<Response> {
+        let status_line = self.line()?;
         let status = status_line.split(' ').nth(1).unwrap_or_else(|| panic!("{status_line:?}")).parse().unwrap();
         let mut headers = Vec::new();
         loop {
-            let line = self.line();
+            let line = self.line()?;
             let Some((name, value)) = line.split_once(':') else { break };
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
         let mut response = Response { status, headers, body: Vec::new() };
         if method != "HEAD" {
-            response.body = self.body(&response);
+            response.body = self.body(&response)?;
         }
-        response
+        Ok(response)
     }
 
-    fn body(&mut self, response: &Response) -> Vec<u8> {
+    fn body(&mut self, response: &Response) -> io::Result<Vec<u8>> {
         if response.header("Transfer-Encoding").is_none() {
             let length = response.header("Content-Length").map_or(0, |length| length.parse().unwrap());
             return self.bytes(length);
         }
         let mut body = Vec::new();
         loop {
-            let length = usize::from_str_radix(&self.line(), 16).unwrap();
-            body.extend(self.bytes(length));
-            self.line();
+            let length = usize::from_str_radix(&self.line()?, 16).unwrap();
+            body.extend(self.bytes(length)?);
+            self.line()?;
             if length == 0 {
-                return body;
+                return Ok(body);
             }
         }
     }
 
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
+    fn bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
-        self.0.read_exact(&mut bytes).unwrap();
-        bytes
+        self.0.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
-    /// A line without its end.
-    fn line(&mut self) -> String {
+    /// A line without its end. One that the end of the connection cut off is none.
+    fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
-        assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "the agent closed the connection");
-        line.trim_end_matches(['\r', '\n']).to_owned()
+        self.0.read_line(&mut line)?;
+        match line.strip_suffix('\n') {
+            Some(line) => Ok(line.trim_end_matches('\r').to_owned()),
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the agent closed the connection")),
+        }
     }
 }
