@@ -133,6 +133,14 @@ impl Agent {
         Node::new("").start()
     }
 
+    /// One that runs on another machine: the process that is this machine, and where the agent in it is reached. The node's state
+    /// folder holds a copy of its key.
+    pub(crate) fn elsewhere(node: Node, machine: Child, address: SocketAddr) -> Self {
+        let child = Killed(machine);
+        let key = SigningKey::load(&node.state_dir().join("token.key")).unwrap();
+        Self { node: Some(node), child, address, base_path: String::new(), output: Vec::new(), key }
+    }
+
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
