@@ -1,6 +1,7 @@
 //! The wall clock lies: it stands before or far after its time, or jumps. Only what an entry says of the time may be wrong then.
 //!
-//! The clock is libfaketime's, as a file says; the monotonic clocks are the kernel's.
+//! The clock is libfaketime's, as a file says; the monotonic clocks are the kernel's. Short form: with all other tests. Long form,
+//! such as a thousand jumps: `ROUNDS=1000 cargo test --release --test integration clocks -- --nocapture`
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

@@ -1,4 +1,7 @@
 //! The kernel dies under load: what it had not written to the disk is gone, for the agent and for the file system below it.
+//!
+//! The machine is emulated, and made of what `tests/fixtures/kernel/build` gets. Short form: with all other tests. Long form, such
+//! as 100 kernels with progress: `ROUNDS=100 cargo test --release --test integration kernel_kill -- --nocapture`
 
 mod machine;
 
