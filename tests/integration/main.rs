@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic: that is how it fails")]
 #![expect(clippy::disallowed_methods, reason = "tests start the agent and its peers")]
 
+mod clocks;
 mod command_line;
 mod concurrent;
 mod configuration;
@@ -10,6 +11,7 @@ mod coverage;
 mod disk_full;
 mod every_call;
 mod intent;
+mod kernel_kill;
 mod kill;
 mod node_changes;
 mod node_input;

@@ -1,0 +1,231 @@
+//! The wall clock lies: it stands before or far after its time, or jumps. Only what an entry says of the time may be wrong then.
+//!
+//! The clock is libfaketime's, as a file says; the monotonic clocks are the kernel's. Short form: with all other tests. Long form,
+//! such as a thousand jumps: `ROUNDS=1000 cargo test --release --test integration clocks -- --nocapture`
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{Agent, Connection, Node, Request, progress, rounds};
+
+const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// How long a clock stands between two jumps.
+const JUMP_PAUSE: Duration = Duration::from_millis(100);
+
+/// Calls of a caller in a test that does not count jumps.
+const CALLS: usize = 30;
+
+/// Seconds from 1970 to 2101: farther apart no two clocks of a test that jumps are.
+const FARTHEST_S: u64 = 131 * 366 * 86_400;
+
+/// The wall clock of a node.
+struct Clock(PathBuf);
+
+impl Clock {
+    /// A node on which the wall clock shows `time`, in libfaketime's words. None where that library is missing; it says so loudly.
+    fn of(time: &str) -> Option<(Node, Self)> {
+        let library = LIBRARY.replace("x86_64", std::env::consts::ARCH);
+        if !Path::new(&library).exists() {
+            eprintln!("SKIPPED: this test needs libfaketime ({library})");
+            return None;
+        }
+        let node = Node::new("");
+        let clock = Self(node.folder().join("clock"));
+        clock.set(time);
+        let node = node
+            .variable("LD_PRELOAD", library)
+            .variable("FAKETIME_TIMESTAMP_FILE", &clock.0)
+            .variable("FAKETIME_NO_CACHE", "1")
+            .variable("DONT_FAKE_MONOTONIC", "1")
+            .variable("TZ", "UTC");
+        Some((node, clock))
+    }
+
+    /// From now on it shows this. The file is never there in part.
+    fn set(&self, time: &str) {
+        let new = self.0.with_extension("new");
+        fs::write(&new, time).unwrap();
+        fs::rename(new, &self.0).unwrap();
+    }
+
+    /// It jumps from one of these times to the next until the sender is dropped. What comes is the number of jumps so far.
+    fn jump(self, times: &'static [&'static str]) -> (Sender<()>, Arc<AtomicU32>) {
+        let (stop, stopped) = mpsc::channel();
+        let jumps = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&jumps);
+        thread::spawn(move || {
+            for time in times.iter().cycle() {
+                self.set(time);
+                counter.fetch_add(1, Ordering::Relaxed);
+                // The pause is part of the fault.
+                if stopped.recv_timeout(JUMP_PAUSE) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        });
+        (stop, jumps)
+    }
+}
+
+/// A token that no clock of these tests makes invalid.
+fn token(agent: &Agent) -> String {
+    agent.sign(&json!({"sub": "tester@example.com", "roles": ["admin"], "exp": 9_000_000_000_000_i64}))
+}
+
+/// Reads the ring again and again on one connection.
+struct Look(Connection, String);
+
+impl Look {
+    fn at(agent: &Agent) -> Self {
+        Self(Connection::open(agent.address()), token(agent))
+    }
+
+    fn read(&mut self, path: &str) -> Value {
+        let response = self.0.call(&Request::get(path).bearer(&self.1));
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        response.json()
+    }
+
+    /// All entries until now, newest first, as pages give them.
+    fn pages(&mut self) -> Vec<Value> {
+        let mut entries: Vec<Value> = Vec::new();
+        let end = self.read("/audit/status")["last_seq"].as_u64().unwrap();
+        loop {
+            // Each look is a call with an entry of its own, which moves the others back.
+            let newest = self.read("/audit?limit=1")["items"][0]["seq"].as_u64().unwrap();
+            let offset = newest + 1 - end + entries.len() as u64;
+            let page = self.read(&format!("/audit?limit=100&offset={offset}"));
+            match page["items"].as_array().unwrap().as_slice() {
+                [] => return entries,
+                items => entries.extend(items.iter().cloned()),
+            }
+        }
+    }
+}
+
+/// Calls of all classes, one after the other while `goes_on` says so of their number. Gives the IDs that the responses named.
+fn calls(agent: &Agent, goes_on: impl Fn(usize) -> bool) -> Vec<String> {
+    let mut connection = Connection::open(agent.address());
+    let token = token(agent);
+    let requests = [
+        Request::get("/node/load").bearer(&token),
+        Request::new("PUT", "/node/timezone").json(r#"{"timezone": "No/Where"}"#).bearer(&token),
+        Request::get("/health"),
+    ];
+    let numbers = (0..).take_while(|&number| goes_on(number));
+    numbers.map(|number| connection.call(&requests[number % 3]).audit_id().to_owned()).collect()
+}
+
+/// What holds whatever the clock did: nothing is lost, `seq` orders, each ID is unique and found, each entry tells how far its time
+/// can be believed, and the ring describes itself. `callers` are the IDs that each caller was given. Gives all entries.
+#[track_caller]
+fn assert_whole(agent: &Agent, callers: &[Vec<String>], horizon_max_s: u64) -> Vec<Value> {
+    let mut look = Look::at(agent);
+    let entries = look.pages();
+    let seqs: Vec<u64> = entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
+    let falling: Vec<u64> = (1..=seqs[0]).rev().collect();
+    assert_eq!(seqs, falling, "pages are ordered by seq, and nothing is missing");
+
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    for entry in &entries {
+        let id = entry["id"].as_str().unwrap();
+        assert_eq!(uuid::Uuid::parse_str(id).unwrap().get_version_num(), 7, "{entry}");
+        assert_eq!(&look.read(&format!("/audit/{id}"))["entry"], entry, "the same by its ID");
+        assert_eq!(entry["boot_id"], boot_id.trim(), "{entry}");
+        assert_eq!(entry["clock_synced"], nodeaudit::host::clock::is_synchronised(), "{entry}");
+        let timestamp = entry["timestamp"].as_str().unwrap();
+        assert!(timestamp.len() == 24 && timestamp.ends_with('Z'), "{entry}");
+    }
+
+    let by_id: HashMap<&str, &Value> = entries.iter().map(|entry| (entry["id"].as_str().unwrap(), entry)).collect();
+    assert_eq!(by_id.len(), entries.len(), "IDs are unique");
+    for ids in callers {
+        let order_of = |id: &String| {
+            let entry = by_id.get(id.as_str()).unwrap_or_else(|| panic!("no entry {id}"));
+            (entry["seq"].as_i64().unwrap(), entry["monotonic_us"].as_i64().unwrap())
+        };
+        let order: Vec<(i64, i64)> = ids.iter().map(order_of).collect();
+        let rises = |pair: &[(i64, i64)]| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1;
+        assert!(order.windows(2).all(rises), "seq and monotonic time of one caller's calls: {order:?}");
+    }
+
+    let status = look.read("/audit/status");
+    for lost in ["evicted", "dropped", "damaged_files"] {
+        assert_eq!(status[lost], 0, "{lost}: {status}");
+    }
+    for class in status["classes"].as_array().unwrap() {
+        assert!(class["horizon_seconds"].as_u64().is_some_and(|horizon_s| horizon_s < horizon_max_s), "{status}");
+    }
+    entries
+}
+
+/// The year that an entry says.
+fn year(entry: &Value) -> &str {
+    &entry["timestamp"].as_str().unwrap()[..4]
+}
+
+#[test]
+fn a_clock_that_stands_wrong_costs_no_entry() {
+    // From the first to the last year that Linux lets a clock show: settimeofday(2) refuses a time before 1970, and one from which
+    // a long uptime could pass 2262, where its nanoseconds end.
+    let clocks = [
+        ("@1970-01-01 00:00:00", "1970"),
+        ("@1970-01-01 00:00:57", "1970"),
+        ("@2038-01-19 03:14:06", "2038"),
+        ("@2100-01-01 00:00:00", "2100"),
+        ("@2232-01-01 00:00:00", "2232"),
+    ];
+    for (time, expected) in clocks {
+        let Some((node, _clock)) = Clock::of(time) else { return };
+        let agent = node.start();
+        let ids = calls(&agent, |number| number < CALLS);
+        let entries = assert_whole(&agent, &[ids], 3_600);
+        assert!(entries.iter().all(|entry| year(entry) == expected), "{time}: {entries:#?}");
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_by_decades_under_load_costs_no_entry() {
+    let jumps_wanted = rounds(8);
+    let Some((node, clock)) = Clock::of("+0") else { return };
+    let agent = node.start();
+    let (stop, jumps) = clock.jump(&["+50y", "@1970-01-01 00:00:01", "-50y", "@2100-01-01 00:00:00"]);
+    let call = || calls(&agent, |_| jumps.load(Ordering::Relaxed) < jumps_wanted);
+    let callers = thread::scope(|scope| [(); 3].map(|()| scope.spawn(call)).map(|caller| caller.join().unwrap()));
+    drop(stop);
+    let entries = assert_whole(&agent, &callers, FARTHEST_S);
+    progress(&format!("{jumps_wanted} jumps, {} entries", entries.len()));
+
+    // The control: by the clock they are in no order.
+    let years: Vec<&str> = entries.iter().map(year).collect();
+    assert!(years.contains(&"1970") && years.contains(&"2100"), "the clock did not jump: {years:?}");
+    assert!(!years.is_sorted_by(|newer, older| newer >= older), "the clock never went back");
+    let (_, log) = agent.stop(Signal::SIGTERM);
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn a_restart_under_a_clock_that_went_back_goes_on_counting() {
+    let Some((mut node, clock)) = Clock::of("+0") else { return };
+    let mut callers: Vec<Vec<String>> = Vec::new();
+    let mut epochs = HashSet::new();
+    for time in ["@2100-01-01 00:00:00", "@1970-01-01 00:00:01", "+0"] {
+        clock.set(time);
+        let agent = node.start();
+        callers.push(calls(&agent, |number| number < CALLS));
+        assert_whole(&agent, &callers, FARTHEST_S);
+        epochs.insert(Look::at(&agent).read("/audit/status")["epoch"].to_string());
+        node = agent.stop(Signal::SIGTERM).0;
+    }
+    assert_eq!(epochs.len(), 1, "it is the same ring: {epochs:?}");
+}
