@@ -244,7 +244,15 @@ fn store(ring: &mut Ring, seqs: std::ops::RangeInclusive<u64>) {
 fn record(seq: u64) -> Record {
     let class = Class::ALL[usize::try_from(seq * 7 % 5 % 3).expect("it is below 3")];
     let outcome = Outcome::ALL[usize::try_from(seq % 3).expect("it is below 3")];
-    let entry = Entry { call: call(seq), class, outcome, response_code: 200, duration_us: seq * 1_000 };
+    let entry = Entry {
+        call: call(seq),
+        class,
+        outcome,
+        response_code: 200,
+        duration_us: seq * 1_000,
+        calls: 1 + seq / 100,
+        span_us: seq / 100,
+    };
     Record::Entry(Seq(seq), entry, None)
 }
 
