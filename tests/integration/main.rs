@@ -10,6 +10,7 @@ mod coverage;
 mod disk_full;
 mod every_call;
 mod intent;
+mod misplaced_pages;
 mod node_changes;
 mod node_input;
 mod openapi;

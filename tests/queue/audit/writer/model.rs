@@ -212,6 +212,21 @@ fn a_full_batch_does_not_wait_for_its_window() {
 }
 
 #[test]
+fn what_a_batch_has_no_room_for_goes_with_the_next_one() {
+    in_every_order(|| {
+        let store = Store::new(2);
+        let writer = spawn(&store, Store::write);
+        for _ in 0..2 {
+            store.queue.push_relaxed(entry(), None, store.place(), LONG);
+        }
+        push_strict(&store);
+        store.queue.close();
+        writer.join().unwrap();
+        assert_settled(&store);
+    });
+}
+
+#[test]
 fn there_is_a_place_for_each_entry_that_is_pending() {
     for batch_entries in [1, 2] {
         in_every_order(move || {
