@@ -35,6 +35,16 @@ pub struct Agent {
     _folder: TempDir,
 }
 
+/// What a client had from the agent.
+pub struct Talk {
+    /// Who it was.
+    pub client: Ipv4Addr,
+    /// The bytes that came.
+    pub answer: Vec<u8>,
+    /// Whether these are all that were sent: the connection was not reset.
+    pub is_whole: bool,
+}
+
 /// Whose entries were seen.
 #[derive(Default)]
 struct Clients {
@@ -72,9 +82,9 @@ impl Agent {
         Self { address, token, own_connection: Mutex::default(), clients: Mutex::default(), _folder: folder }
     }
 
-    /// Sends pieces of anything as a client that nobody has seen before, says that nothing more comes, and gives all that the
-    /// agent answers. The agent always ends the connection then.
-    pub fn talk<'a>(&self, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Ipv4Addr, Vec<u8>) {
+    /// Sends pieces of anything as a client that nobody has seen before, says that nothing more comes, and gives all that came
+    /// from the agent. The agent always ends the connection then.
+    pub fn talk<'a>(&self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Talk {
         let client = self.new_client();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from((client, 0)).into()).expect("all of 127/8 is this machine");
@@ -95,8 +105,8 @@ impl Agent {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 panic!("the connection is still open after {HANG:?}: {}", answer.escape_ascii())
             }
-            // A reset after an answer of the HTTP library's own.
-            Ok(_) | Err(_) => (client, answer),
+            // Who closes with something unread resets the connection, and what he has sent can be lost on its way.
+            ended => Talk { client, answer, is_whole: ended.is_ok() },
         }
     }
 

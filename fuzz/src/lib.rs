@@ -5,7 +5,7 @@ mod response;
 
 use nodeaudit::auth::SigningKey;
 
-pub use agent::{AGENT, Agent};
+pub use agent::{AGENT, Agent, Talk};
 pub use response::statuses;
 
 /// The secret of every agent here; the tokens in the seeds are signed with it.

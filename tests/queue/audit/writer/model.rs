@@ -14,7 +14,7 @@ use super::sync::{self, Kind};
 /// The window of a relaxed class.
 const WINDOW: Duration = Duration::from_secs(2);
 /// More than any window.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Runs a model in every order.
 pub(super) fn in_every_order(model: impl Fn() + Send + Sync + 'static) {

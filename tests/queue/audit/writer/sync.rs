@@ -49,7 +49,9 @@ pub(super) fn pass(time: Duration) {
         clock.now += time;
         std::mem::take(&mut clock.alarms)
     });
-    alarms.iter().for_each(|ring| ring());
+    for ring in alarms {
+        ring();
+    }
 }
 
 /// A time of the model.
