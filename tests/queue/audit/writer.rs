@@ -8,6 +8,7 @@ mod model;
 #[expect(clippy::redundant_closure_for_method_calls, reason = "where it is at home, the type is another one")]
 mod queue;
 mod store;
+#[expect(clippy::unnecessary_wraps, reason = "the signatures are those of std")]
 mod sync;
 
 use std::sync::Arc;
