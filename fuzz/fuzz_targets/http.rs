@@ -21,11 +21,15 @@ fuzz_target!(|input: &[u8]| {
     let mut on_the_wire = statuses(&answer, is_whole);
     on_the_wire.sort_unstable();
     let has_sent = !sent.trim_ascii_start().is_empty();
+    // The HTTP library gives up a connection when it finds a body malformed, now and then before it has sent the answer that it was
+    // given for that very request.
+    let has_chunks = sent.to_ascii_lowercase().windows(17).any(|bytes| bytes == b"transfer-encoding");
+    let lost_at_most = if is_whole { usize::from(has_chunks) } else { usize::MAX };
     let deadline = Instant::now() + GRACE;
     let entries = loop {
         let entries = AGENT.entries_of(client);
         // What the HTTP library refuses is recorded when the connection ends, which the client may see first.
-        if is_told(&on_the_wire, codes(&entries), is_whole) && (!has_sent || !entries.is_empty()) {
+        if is_told(&on_the_wire, codes(&entries), lost_at_most) && (!has_sent || !entries.is_empty()) {
             break entries;
         }
         assert!(
@@ -48,13 +52,13 @@ fuzz_target!(|input: &[u8]| {
     AGENT.forget(&entries);
 });
 
-/// Whether the recorded codes are those on the wire, or hold them where some of the wire was lost.
-fn is_told(on_the_wire: &[u16], mut recorded: Vec<u16>, is_whole: bool) -> bool {
+/// Whether the recorded codes are those on the wire, and so many at most that were lost on their way.
+fn is_told(on_the_wire: &[u16], mut recorded: Vec<u16>, lost_at_most: usize) -> bool {
     for code in on_the_wire {
         let Some(index) = recorded.iter().position(|recorded| recorded == code) else { return false };
         recorded.remove(index);
     }
-    recorded.is_empty() || !is_whole
+    recorded.len() <= lost_at_most
 }
 
 /// The codes of the responses that the entries tell of.
