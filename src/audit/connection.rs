@@ -218,7 +218,7 @@ impl Seen {
     fn has_read(&mut self, bytes: &[u8]) -> usize {
         let (had_begun, was_in_body) = (self.framing.is_in_head(), self.framing.is_in_body());
         let taken = self.framing.feed(bytes);
-        if !had_begun && !was_in_body || !was_in_body && self.framing.is_in_body() {
+        if !was_in_body && (!had_begun || self.framing.is_in_body()) {
             self.since = Instant::now();
         }
         taken

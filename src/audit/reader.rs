@@ -236,8 +236,17 @@ fn held(transaction: &Transaction<'_>) -> rusqlite::Result<[Held; 3]> {
             .prepare_cached(&sql)?
             .query_row([], |row| Ok((row.get::<_, Option<u64>>(0)?, row.get::<_, Option<u64>>(1)?)));
         if let (Some(first), Some(last)) = ends.optional()?.unwrap_or_default() {
+            // Only pages that are not this table's can say that.
+            if first > last || first == 0 {
+                return Err(damaged());
+            }
             all[class.index()] = Held { first, last };
         }
     }
     Ok(all)
+}
+
+/// What SQLite would say if it knew what the numbers mean.
+fn damaged() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), None)
 }

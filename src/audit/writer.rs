@@ -6,6 +6,7 @@
 
 mod flood;
 mod queue;
+mod sync;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

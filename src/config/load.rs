@@ -362,6 +362,8 @@ mod tests {
             ("[server]\nworkers = 1\nworkers = 2", "3: duplicate key"),
             ("[server]\nworkers = = 2", "2: "),
             ("[server\nworkers = 2", "1: "),
+            ("[audit]\nmax_bytes = 0x", "2: audit.max_bytes: "),
+            ("[audit]\nmax_bytes = 99999999999999999999", "2: audit.max_bytes: "),
         ];
         for (text, complaint) in catalogue {
             let told = Files::new(text, &[]).complaints();

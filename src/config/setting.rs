@@ -119,8 +119,11 @@ pub(super) fn in_file(path: &Path, text: &str) -> Result<Vec<Setting>, Problem> 
     let mut found = Vec::new();
     flatten(root.into_inner(), &mut Vec::new(), &mut found);
     found.sort_by_key(|&(offset, ..)| offset);
-    let settings = found.into_iter().map(|(offset, path, value)| Setting { path, value, origin: at(offset) });
-    Ok(settings.collect())
+    let settings = found.into_iter().map(|(offset, path, value)| match value {
+        Ok(value) => Ok(Setting { path, value, origin: at(offset) }),
+        Err(message) => Err(Problem { origin: at(offset), key: Some(path.join(".")), message }),
+    });
+    settings.collect()
 }
 
 /// The settings in an environment: those variables whose names begin with `NODEAUDIT_`, sorted by name.
@@ -143,7 +146,7 @@ fn in_variable(name: &OsStr, value: &OsStr) -> Option<Result<Vec<Setting>, Probl
         let message = "is not UTF-8".to_owned();
         return Some(Err(Problem { origin, key: None, message }));
     };
-    let as_toml = DeValue::parse(text).ok().and_then(owned);
+    let as_toml = DeValue::parse(text).ok().and_then(|value| owned(value).ok());
     let readings = as_toml.into_iter().chain([Value::from(text)]).map(|value| Setting {
         path: key.split("__").map(str::to_owned).collect(),
         value,
@@ -152,24 +155,24 @@ fn in_variable(name: &OsStr, value: &OsStr) -> Option<Result<Vec<Setting>, Probl
     Some(Ok(readings.collect()))
 }
 
-/// Adds every value below `table` with its key and where its key begins.
-fn flatten(table: DeTable<'_>, above: &mut Vec<String>, found: &mut Vec<(usize, Vec<String>, Value)>) {
+/// Where a key begins, the key, and its value or what is wrong with that: the parser lets numbers pass that are none, as `0x`.
+type Found = (usize, Vec<String>, Result<Value, String>);
+
+/// Adds every value below `table`.
+fn flatten(table: DeTable<'_>, above: &mut Vec<String>, found: &mut Vec<Found>) {
     for (name, value) in table {
         let offset = name.span().start;
         above.push(name.into_inner().into_owned());
         match value.into_inner() {
             DeValue::Table(below) if !below.is_empty() => flatten(below, above, found),
-            value => {
-                let value = owned(Spanned::new(0..0, value)).expect("what was parsed is a TOML value");
-                found.push((offset, above.clone(), value));
-            }
+            value => found.push((offset, above.clone(), owned(Spanned::new(0..0, value)))),
         }
         above.pop();
     }
 }
 
-fn owned(value: Spanned<DeValue<'_>>) -> Option<Value> {
-    Value::deserialize(value.into_deserializer()).ok()
+fn owned(value: Spanned<DeValue<'_>>) -> Result<Value, String> {
+    Value::deserialize(value.into_deserializer()).map_err(|error| error.message().trim_end().to_owned())
 }
 
 fn is_empty_table(value: &Value) -> bool {

@@ -13,6 +13,7 @@ mod every_call;
 mod intent;
 mod kernel_kill;
 mod kill;
+mod misplaced_pages;
 mod node_changes;
 mod node_input;
 mod openapi;

@@ -4,12 +4,12 @@
 //! last attempt to store succeeded.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::flood::{Fate, Flood, join};
+use super::sync::{Condvar, Instant, Mutex, MutexGuard, PoisonError};
 use super::{Place, STORE_DEADLINE, StoreError};
 use crate::audit::class::Class;
 use crate::audit::entry::{Call, Entry, Seq};
