@@ -7,7 +7,7 @@ mod answer;
 mod peers;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -141,7 +141,8 @@ struct Door {
 impl Door {
     /// Has a connection watched, or refuses it.
     async fn enter(self, stream: TcpStream) -> Result<Connection, DispatchError> {
-        let peer = stream.peer_addr()?;
+        // A peer that has gone already has no address any more; what it sent can be read all the same.
+        let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let source_ip = peer.ip().to_canonical();
         let Some(place) = self.peers.admit(source_ip) else {
             let (code, answer) = TOO_MANY_CONNECTIONS;

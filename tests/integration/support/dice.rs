@@ -19,6 +19,12 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % end
     }
 
+    /// One of these.
+    pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        let index = self.below(of.len() as u64);
+        &of[usize::try_from(index).unwrap()]
+    }
+
     /// Lets a random time pass, up to `most`: the moment of a fault is nobody's to choose.
     pub(crate) fn wait(&mut self, most: Duration) {
         let most_us = u64::try_from(most.as_micros()).unwrap();
