@@ -7,7 +7,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, conn
 use serde_json::{Value, json};
 use std::os::fd::AsRawFd as _;
 
-use crate::support::{Agent, Connection, Ledger, Node, Request, assert_is_error, eventually};
+use crate::support::{Agent, Connection, Ledger, Node, Request, Response, assert_is_error, eventually};
 
 /// Class, outcome and status of an entry.
 fn gist(entry: &Value) -> (&str, &str, u64) {
@@ -132,7 +132,7 @@ fn requests_that_come_all_at_once_are_answered_and_recorded_in_their_order() {
         entries.iter().map(|entry| (entry["method"].as_str().unwrap(), entry["path"].as_str().unwrap())).collect();
     assert_eq!(told, order.iter().map(|kind| (kind.0, kind.3)).collect::<Vec<_>>());
     let ids: Vec<_> = entries.iter().map(|entry| entry["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, answered.iter().map(|response| response.audit_id()).collect::<Vec<_>>());
+    assert_eq!(ids, answered.iter().map(Response::audit_id).collect::<Vec<_>>());
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod deadlines;
 mod disk_full;
 mod every_call;
 mod exact;
+mod handlers;
 mod intent;
 mod kernel_kill;
 mod kill;
@@ -19,7 +20,7 @@ mod misplaced_pages;
 mod node_changes;
 mod node_input;
 mod openapi;
-mod panic;
+
 mod permission_matrix;
 mod power_cut;
 mod ring_property;
