@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
 use super::export::{Export, Format};
-use super::json::{Json, Pending, write};
+use super::json::{Json, write};
+use super::state::RingDeadline;
 use super::{ApiError, AppState};
 use crate::audit::{AuditStatus, EntryId, Reader, ServedEntry};
 use crate::auth::Permission;
@@ -162,9 +163,10 @@ struct OneEntry {
 
 async fn list(state: web::Data<AppState>, query: web::Query<PageQuery>) -> Result<Json, ApiError> {
     let PageQuery { limit, offset } = query.into_inner();
-    let pending = visible(&state).await;
+    let deadline = RingDeadline::from_now();
+    let pending = state.make_visible(deadline).await;
     state
-        .read(move |reader| {
+        .read(deadline, move |reader| {
             let mut items = Vec::with_capacity(limit.min(100) as usize * 512);
             let total = reader.page(limit, offset, |entry| append(&mut items, entry))?;
             let mut body = format!("{{\"total_items\":{total},\"items\":[").into_bytes();
@@ -178,9 +180,10 @@ async fn list(state: web::Data<AppState>, query: web::Query<PageQuery>) -> Resul
 async fn get(state: web::Data<AppState>, id: web::Path<String>) -> Result<Json, ApiError> {
     let unknown = || ApiError::NotFound("The ring holds no entry with this ID; it may have been evicted.".to_owned());
     let id = EntryId::parse(&id).ok_or_else(unknown)?;
-    let pending = visible(&state).await;
+    let deadline = RingDeadline::from_now();
+    let pending = state.make_visible(deadline).await;
     let found = state
-        .read(move |reader| {
+        .read(deadline, move |reader| {
             let mut body = b"{\"entry\":".to_vec();
             let found = reader.entry(id, |entry| write(&mut body, entry))?;
             body.push(b'}');
@@ -191,9 +194,10 @@ async fn get(state: web::Data<AppState>, id: web::Path<String>) -> Result<Json, 
 }
 
 async fn status(state: web::Data<AppState>) -> Result<web::Json<AuditStatus>, ApiError> {
-    visible(&state).await;
+    let deadline = RingDeadline::from_now();
+    state.make_visible(deadline).await;
     let (writer, ring) = (state.writer.clone(), state.ring.clone());
-    state.read(move |reader| AuditStatus::gather(&ring, reader, &writer)).await.map(web::Json)
+    state.read(deadline, move |reader| AuditStatus::gather(&ring, reader, &writer)).await.map(web::Json)
 }
 
 async fn export(
@@ -203,17 +207,10 @@ async fn export(
 ) -> Result<Export, ApiError> {
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = query.format.unwrap_or_else(|| Format::accepted(accept.unwrap_or_default()));
-    let pending = visible(&state).await;
-    let cursor = state.read(Reader::export).await?;
+    let deadline = RingDeadline::from_now();
+    let pending = state.make_visible(deadline).await;
+    let cursor = state.read(deadline, Reader::export).await?;
     Ok(Export { state: Arc::clone(&state), cursor, format, pending })
-}
-
-/// Makes what was recorded before this call visible to readers. Where the store can't, the reader is told how much is missing.
-async fn visible(state: &AppState) -> Pending {
-    if state.writer.health().is_ok() && state.writer.flush().await.is_ok() {
-        return Pending(0);
-    }
-    Pending(state.writer.pending())
 }
 
 fn append(items: &mut Vec<u8>, entry: &ServedEntry<'_>) {

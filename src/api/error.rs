@@ -180,7 +180,11 @@ impl From<CallFailure> for ApiError {
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         log::error!("{}", report::chain(&error));
-        Self::Internal("The audit ring can't be read; the log says why.".to_owned())
+        match error {
+            ReadError::Sqlite { .. } | ReadError::Moved { .. } => {
+                Self::Unavailable("The audit ring can't be read now; the log says why.".to_owned())
+            }
+        }
     }
 }
 

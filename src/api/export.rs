@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::json::{AUDIT_PENDING, Pending, write};
+use super::state::RingDeadline;
 use super::{ApiError, AppState};
 use crate::audit::{ExportCursor, ExportStep};
 
@@ -90,7 +91,7 @@ impl Progress {
         let (format, mut cursor, is_first) = (self.format, self.cursor, self.exported == 0);
         let (mut chunk, step, cursor) = self
             .state
-            .read(move |reader| {
+            .read(RingDeadline::from_now(), move |reader| {
                 let mut chunk = Vec::with_capacity(64 * 1024);
                 if is_first && format == Format::Json {
                     chunk.extend_from_slice(b"{\"items\":[");

@@ -3,13 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::ApiError;
+use super::json::Pending;
 use crate::audit::ring::RingOptions;
 use crate::audit::{ReadError, Reader, Writer};
 use crate::host::Host;
 
-/// The longest that a read of the ring may take, its wait for a turn included.
-const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest that a caller waits for the ring: for what was recorded before to become visible, for a turn, for the read.
+const RING_DEADLINE: Duration = Duration::from_secs(2);
+
+/// When a caller that waits for the ring is answered that it does not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RingDeadline(Instant);
+
+impl RingDeadline {
+    /// The deadline of a call that begins to wait now.
+    pub(super) fn from_now() -> Self {
+        Self(Instant::now() + RING_DEADLINE)
+    }
+}
 
 /// Everything a handler can reach.
 pub struct AppState {
@@ -26,9 +40,21 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// Runs a read of the ring where it may block, after its turn has come.
-    pub async fn read<T: Send + 'static>(
+    /// Makes what was recorded before this call visible to readers. Where the store can't within half of the time, the reader is told how
+    /// much is missing.
+    pub(super) async fn make_visible(&self, RingDeadline(deadline): RingDeadline) -> Pending {
+        let flushed = tokio::time::timeout_at(deadline - RING_DEADLINE / 2, self.writer.flush());
+        if self.writer.health().is_ok() && matches!(flushed.await, Ok(Ok(()))) {
+            return Pending(0);
+        }
+        Pending(self.writer.pending())
+    }
+
+    /// Runs a read of the ring where it may block, after its turn has come. What hangs keeps its turn, so that no more threads hang than
+    /// there are turns.
+    pub(super) async fn read<T: Send + 'static>(
         &self,
+        RingDeadline(deadline): RingDeadline,
         read: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let reader = Arc::clone(&self.reader);
@@ -42,7 +68,12 @@ impl AppState {
             .await
         };
         let late = |_| ApiError::Unavailable("The audit ring could not be read in time.".to_owned());
-        let done = tokio::time::timeout(READ_DEADLINE, done).await.map_err(late)?;
-        Ok(done.map_err(|_| ApiError::Internal("The reader of the audit ring panicked.".to_owned()))??)
+        let done = tokio::time::timeout_at(deadline, done).await.map_err(late)?;
+        let read = done.map_err(|_| ApiError::Internal("The reader of the audit ring panicked.".to_owned()))?;
+        if read.is_err() {
+            // It may be damaged or gone, which only the writer can mend.
+            self.writer.look_after_ring();
+        }
+        Ok(read?)
     }
 }

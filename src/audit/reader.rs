@@ -6,8 +6,9 @@
 mod rows;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
@@ -15,7 +16,8 @@ use uuid::Uuid;
 use super::class::Class;
 use super::entry::{EntryId, Seq, ServedEntry};
 use super::paging;
-use super::ring::{FILE_NAME, Gate};
+use super::ring::{FILE_NAME, FileId, Gate, Origin, damaged, is_damage};
+use crate::report;
 use rows::Memory;
 
 /// How many readers work at the same time; others wait for their turn.
@@ -23,11 +25,22 @@ const CONCURRENT_READERS: usize = 4;
 
 /// Why the ring could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("can't read the ring {}", path.display())]
-pub struct ReadError {
-    path: PathBuf,
-    #[source]
-    source: rusqlite::Error,
+pub enum ReadError {
+    /// SQLite failed. Where the file is damaged, the gate knows it, and the writer sets it aside with its next act.
+    #[error("can't read the ring {}", path.display())]
+    Sqlite {
+        /// The ring file.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// Another file has the name of the ring, or none has.
+    #[error("{} is not the ring that is written", path.display())]
+    Moved {
+        /// The ring file.
+        path: PathBuf,
+    },
 }
 
 /// The entries of one class that the ring holds: ordinals `first..=last`.
@@ -77,6 +90,8 @@ pub struct ClassFacts {
     pub dropped: u64,
     /// Changes whose outcome is unknown.
     pub interrupted: u64,
+    /// Entries of rings before this one that were damaged or missing, as far as it was known how many.
+    pub lost: u64,
     /// Calls that are counted in the entry of another one.
     pub coalesced: u64,
     /// The calls of the entries that aged out.
@@ -90,6 +105,8 @@ pub struct RingFacts {
     pub epoch: Uuid,
     /// When the file was made, milliseconds since 1970.
     pub created_ms: i64,
+    /// Why it was made.
+    pub origin: Origin,
     /// The classes.
     pub classes: [ClassFacts; 3],
 }
@@ -100,7 +117,8 @@ pub struct Reader {
     path: PathBuf,
     gate: Gate,
     turns: Arc<Semaphore>,
-    idle: Mutex<Vec<Session>>,
+    /// Sessions of the present file that do nothing now.
+    idle: Arc<Mutex<Vec<Session>>>,
 }
 
 /// A connection and what it remembers.
@@ -114,7 +132,10 @@ impl Reader {
     /// The read side of the ring in `state_dir`.
     pub fn new(state_dir: &Path, gate: Gate) -> Self {
         let turns = Arc::new(Semaphore::new(CONCURRENT_READERS));
-        Self { path: state_dir.join(FILE_NAME), gate, turns, idle: Mutex::default() }
+        let idle = Arc::<Mutex<Vec<Session>>>::default();
+        let to_forget = Arc::clone(&idle);
+        gate.before_replacement(move || lock(&to_forget).clear());
+        Self { path: state_dir.join(FILE_NAME), gate, turns, idle }
     }
 
     /// Waits for one of the places of concurrent readers. Take one before a call of the methods below.
@@ -136,7 +157,8 @@ impl Reader {
                 memory.seq_at(transaction, Class::ALL[class], ordinal)
             })?;
             let from = [0, 1, 2].map(|class| held[class].last - skipped[class]);
-            rows::merge_down(transaction, memory, from, limit, &mut visit)?;
+            let first = held.map(|held| held.first);
+            rows::merge_down(transaction, memory, from, first, limit, &mut visit)?;
             Ok(total)
         })
     }
@@ -146,7 +168,7 @@ impl Reader {
         let Some(class) = id.class() else { return Ok(false) };
         self.step(|transaction, memory| {
             let held = held(transaction)?[class.index()];
-            let Some(ordinal) = rows::ordinal_of(transaction, class, id.seq(), held.first, held.last)? else {
+            let Some(ordinal) = rows::ordinal_of(transaction, memory, class, id.seq(), held.first, held.last)? else {
                 return Ok(false);
             };
             let mut found = false;
@@ -193,37 +215,76 @@ impl Reader {
 
     /// What the ring file says of itself.
     pub fn facts(&self) -> Result<RingFacts, ReadError> {
-        self.step(|transaction, _| {
+        self.step(|transaction, memory| {
             let held = held(transaction)?;
-            let (epoch, created_ms) = transaction
-                .query_row("SELECT epoch, created_ms FROM ring", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let (epoch, created_ms, origin): (_, _, String) =
+                transaction.query_row("SELECT epoch, created_ms, origin FROM ring", [], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?;
+            let origin = Origin::parse(&origin).ok_or_else(|| damaged("no ring begins like this"))?;
             let [change, read, denied] =
-                Class::ALL.map(|class| rows::class_facts(transaction, class, held[class.index()]));
-            Ok(RingFacts { epoch: Uuid::from_bytes(epoch), created_ms, classes: [change?, read?, denied?] })
+                Class::ALL.map(|class| rows::class_facts(transaction, memory, class, held[class.index()]));
+            Ok(RingFacts { epoch: Uuid::from_bytes(epoch), created_ms, origin, classes: [change?, read?, denied?] })
         })
     }
 
     /// Runs one bounded read in a transaction, so that it sees one state of the ring.
     fn step<T>(&self, read: impl FnOnce(&Transaction<'_>, &mut Memory) -> rusqlite::Result<T>) -> Result<T, ReadError> {
-        let failed = |source| ReadError { path: self.path.clone(), source };
-        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut session = idle.map_or_else(|| self.open_session(), Ok).map_err(failed)?;
-        let transaction = session.connection.transaction().map_err(failed)?;
-        let value = read(&transaction, &mut session.memory).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
-        Ok(value)
+        let present = self.gate.pass();
+        let idle = lock(&self.idle).pop();
+        let mut session = idle.map_or_else(|| self.open_session(*present), Ok)?;
+        match session.step(read) {
+            Ok(value) => {
+                lock(&self.idle).push(session);
+                Ok(value)
+            }
+            Err(source) => Err(self.failed(source)),
+        }
     }
 
-    fn open_session(&self) -> rusqlite::Result<Session> {
+    fn open_session(&self, present: Option<FileId>) -> Result<Session, ReadError> {
+        let session = Session::open(&self.path).map_err(|source| self.failed(source))?;
+        match FileId::of(&self.path) {
+            Ok(file) if file.is_some() && file == present => Ok(session),
+            _ => Err(ReadError::Moved { path: self.path.clone() }),
+        }
+    }
+
+    /// Names what failed, and tells the writer where the file is at fault. To be called within the gate.
+    fn failed(&self, source: rusqlite::Error) -> ReadError {
+        let is_damage = is_damage(&source);
+        let error = ReadError::Sqlite { path: self.path.clone(), source };
+        if is_damage {
+            self.gate.report_damage(report::chain(&error));
+        }
+        error
+    }
+}
+
+impl Session {
+    fn open(path: &Path) -> rusqlite::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
+        let connection = Connection::open_with_flags(path, flags)?;
         connection.set_prepared_statement_cache_capacity(32);
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "query_only", true)?;
         connection.pragma_update(None, "cache_size", -1_024)?;
-        Ok(Session { connection, memory: Memory::default() })
+        Ok(Self { connection, memory: Memory::default() })
     }
+
+    fn step<T>(
+        &mut self,
+        read: impl FnOnce(&Transaction<'_>, &mut Memory) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let transaction = self.connection.transaction()?;
+        let value = read(&transaction, &mut self.memory)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The ordinals that each class holds.

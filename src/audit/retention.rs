@@ -173,6 +173,11 @@ impl Retention {
         self.classes.iter().map(|account| account.entries).sum()
     }
 
+    /// Entries of one class.
+    pub fn entries_of(&self, class: Class) -> u64 {
+        self.account(class).entries
+    }
+
     /// Whether the ring holds more than it may, after its limits were lowered.
     pub fn is_over(&self) -> bool {
         self.entries() > self.limits.max_entries || self.charge_bytes() > self.limits.max_charge_bytes

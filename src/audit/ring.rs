@@ -3,32 +3,47 @@
 //! Owned by the writer's thread. Takes batches, stores each in one transaction with what it evicts, and returns when the batch
 //! is on stable storage. Knows neither who waits for that nor HTTP.
 
+mod accounts;
 mod damage;
 mod error;
 mod file;
 mod floor;
+mod gate;
+mod identity;
+mod look;
+mod make;
+mod replace;
 mod rows;
+mod sum;
 mod wal;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::time::Instant;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
 use super::budget::{Budget, PAGE_BYTES};
 use super::class::Class;
 use super::entry::{Call, Entry, Seq};
-use super::retention::{Limits, Retention};
+use super::retention::Limits;
+use accounts::{Accounts, Loss};
 use error::During as _;
 use floor::SeqFloor;
+use identity::Identity;
+use rows::Run;
 
 pub use damage::kept_aside;
 pub use error::RingError;
+pub(super) use error::{damaged, is_damage};
 pub use file::{FILE_NAME, SCHEMA_VERSION};
+pub use gate::Gate;
+pub(super) use identity::FileId;
+pub use make::Origin;
 pub(super) use rows::CALL_COLUMNS;
+pub(super) use sum::Named;
 
 /// Where the ring is, how large it may get, and which boot this is.
 #[derive(Clone, Debug)]
@@ -63,9 +78,6 @@ impl RingOptions {
         }
     }
 }
-
-/// Held for reading during each step of a reader, and for writing when the WAL has to start again: no reader can pin it.
-pub type Gate = Arc<RwLock<()>>;
 
 /// The number of a stored intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,26 +127,62 @@ const SPARE_PAGES: u64 = 8;
 /// An open ring.
 #[derive(Debug)]
 pub struct Ring {
-    connection: Connection,
     options: RingOptions,
     budget: Budget,
     gate: Gate,
     /// Held while the ring is open: two writers would give the same seqs.
-    _lock: File,
+    lock: File,
     floor: SeqFloor,
-    run: i64,
+    /// None between a file that is gone and the one that takes its place.
+    file: Option<OpenFile>,
+    known: Known,
     run_tag: u32,
-    /// None after a failed transaction: memory and file may differ, so the file is read again first.
-    state: Option<State>,
+    /// When the file was last replaced by a new one.
+    replaced: Option<Instant>,
 }
 
-/// What the file holds, kept in memory.
+/// The ring file, open for writing.
 #[derive(Debug)]
-struct State {
+struct OpenFile {
+    connection: Connection,
+    identity: Identity,
+    run: Run,
+    /// None after a failed transaction: memory and file may differ, so the file is read again first.
+    accounts: Option<Accounts>,
+}
+
+/// What is known of the ring, whatever becomes of its file.
+#[derive(Debug)]
+struct Known {
+    /// Why the next ring begins, should one have to.
+    origin: Origin,
     last_seq: Seq,
-    retention: Retention,
-    /// Operation ID and permission to number.
-    operations: HashMap<(String, String), i64>,
+    losses: [Loss; 3],
+    entries: [u64; 3],
+    /// Changes of this run that have begun and not ended.
+    intents: BTreeMap<IntentNumber, Call>,
+    /// The counts of dropped calls before a batch of which nobody knows whether it is stored.
+    unsure: Option<[u64; 3]>,
+}
+
+impl Known {
+    fn settle(&mut self, accounts: &Accounts) {
+        self.last_seq = accounts.last_seq;
+        self.losses = accounts.losses;
+        self.entries = Class::ALL.map(|class| accounts.retention.entries_of(class));
+    }
+
+    /// A batch is stored.
+    fn remember(&mut self, batch: &[Record]) {
+        self.unsure = None;
+        for record in batch {
+            match record {
+                Record::Intent(number, call) => drop(self.intents.insert(*number, call.clone())),
+                Record::Entry(_, _, Some(number)) => drop(self.intents.remove(number)),
+                Record::Entry(_, _, None) | Record::Dropped(..) => {}
+            }
+        }
+    }
 }
 
 impl Ring {
@@ -143,38 +191,50 @@ impl Ring {
     /// A damaged file is set aside, and a new ring with a new epoch takes its place.
     pub fn open(options: &RingOptions) -> Result<Self, RingError> {
         let lock = file::lock(&options.state_dir)?;
-        match Self::open_file(options, &lock) {
-            Err(damage) if damage.is_damage() => {
-                damage::set_aside(options)?;
-                Self::open_file(options, &lock)
+        let floor = SeqFloor::open(&options.state_dir);
+        let last_seq = floor.seq();
+        let origin = if last_seq == Seq(0) { Origin::First } else { Origin::Missing };
+        let known = Known {
+            origin,
+            last_seq,
+            losses: [Loss::default(); 3],
+            entries: [0; 3],
+            intents: BTreeMap::new(),
+            unsure: None,
+        };
+        let mut ring = Self {
+            options: options.clone(),
+            budget: Budget::new(options.max_bytes),
+            gate: Gate::default(),
+            lock,
+            floor,
+            file: None,
+            known,
+            run_tag: u32::from_le_bytes(make::random()?) & 0xff_ffff,
+            replaced: None,
+        };
+        match ring.begin() {
+            Err(error) if error.is_damage() => {
+                log::error!("{}", crate::report::chain(&error));
+                // How far the damaged file got is not to be trusted.
+                ring.known.last_seq = ring.known.last_seq.max(last_seq);
+                ring.replace(Origin::Damaged)?;
             }
-            opened => opened,
+            begun => begun?,
         }
+        *ring.gate.close() = ring.database();
+        Ok(ring)
     }
 
-    fn open_file(options: &RingOptions, lock: &File) -> Result<Self, RingError> {
-        let budget = Budget::new(options.max_bytes);
-        let floor = SeqFloor::open(&options.state_dir);
-        let mut connection = file::open(options, budget, floor.seq())?;
-        let (run, run_tag) = file::begin_run(&mut connection, options)?;
-        let gate = Gate::default();
-        let lock = lock.try_clone().map_err(|source| RingError::File {
-            act: "lock the state folder",
-            path: options.state_dir.clone(),
-            source,
-        })?;
-        let mut ring =
-            Self { connection, options: options.clone(), budget, gate, _lock: lock, floor, run, run_tag, state: None };
-        ring.fit_limits()?;
-        ring.close_open_intents()?;
-        ring.move_wal()?;
-        file::reserve_wal(options, budget);
-        Ok(ring)
+    /// Opens the file as the first act of a run.
+    fn begin(&mut self) -> Result<(), RingError> {
+        self.open_file()?;
+        self.close_open_intents()
     }
 
     /// The seq of the newest entry.
     pub fn last_seq(&mut self) -> Result<Seq, RingError> {
-        Ok(self.state()?.last_seq)
+        Ok(self.accounts()?.last_seq)
     }
 
     /// The tag in the IDs of the entries of this run.
@@ -199,65 +259,98 @@ impl Ring {
 
     /// Stores a batch in one transaction and returns when it is on stable storage. Entries have rising seqs.
     ///
+    /// Looks first whether the file is still the ring. One that is damaged or gone is replaced, and the batch is stored in the new one.
     /// After an error nothing or everything of the batch is stored; storing it again stores it once.
     pub fn store(&mut self, batch: &[Record]) -> Result<(), RingError> {
-        let last_stored = self.last_seq()?;
-        if batch.iter().find_map(Record::seq).is_some_and(|first| first <= last_stored) {
-            // The transaction that seemed to fail did not, and it was this whole batch.
+        let stored = self.mend().and_then(|()| self.store_here(batch));
+        match stored {
+            Err(error) if error.is_damage() => {
+                self.replace_damaged(&error)?;
+                self.store_here(batch)?;
+            }
+            stored => stored?,
+        }
+        self.known.remember(batch);
+        Ok(())
+    }
+
+    fn store_here(&mut self, batch: &[Record]) -> Result<(), RingError> {
+        let accounts = self.accounts()?;
+        let (last_stored, dropped) = (accounts.last_seq, accounts.losses.map(|loss| loss.dropped));
+        if batch.is_empty() || self.is_stored(batch, last_stored, dropped) {
             return Ok(());
         }
         self.floor.cover(batch.iter().rev().find_map(Record::seq).unwrap_or(last_stored));
         self.free_wal()?;
         self.free_pages()?;
-        self.transact("store a batch of entries", |run, transaction, state| {
-            batch.iter().try_for_each(|record| apply(run, transaction, state, record))
+        self.known.unsure = Some(dropped);
+        self.transact("store a batch of entries", |run, transaction, accounts| {
+            batch.iter().try_for_each(|record| apply(run, transaction, accounts, record))
         })
     }
 
-    fn state(&mut self) -> Result<&mut State, RingError> {
-        if self.state.is_none() {
-            let loaded = rows::load(&self.connection, self.options.limits()).during("read the ring's accounts")?;
-            self.state = Some(loaded);
+    /// Whether the transaction that seemed to fail did not, and it was this whole batch.
+    fn is_stored(&self, batch: &[Record], last_stored: Seq, dropped: [u64; 3]) -> bool {
+        match batch.iter().find_map(Record::seq) {
+            Some(first) => first <= last_stored,
+            // A batch without an entry is an intent, which is stored once however often, or counts of dropped calls.
+            None => self.known.unsure.is_some_and(|before| before != dropped),
         }
-        Ok(self.state.as_mut().expect("it was just loaded"))
+    }
+
+    fn file(&mut self) -> Result<&mut OpenFile, RingError> {
+        self.file.as_mut().ok_or(RingError::Gone)
+    }
+
+    fn accounts(&mut self) -> Result<&mut Accounts, RingError> {
+        let limits = self.options.limits();
+        let file = self.file()?;
+        if file.accounts.is_none() {
+            file.accounts = Some(Accounts::load(&file.connection, limits).during("read the ring's accounts")?);
+        }
+        Ok(file.accounts.as_mut().expect("they were just loaded"))
     }
 
     /// Runs `act` in one transaction. Where it fails, memory is read again from the file before the next one.
     fn transact<T>(
         &mut self,
         what: &'static str,
-        act: impl FnOnce(i64, &Transaction<'_>, &mut State) -> rusqlite::Result<T>,
+        act: impl FnOnce(&Run, &Transaction<'_>, &mut Accounts) -> rusqlite::Result<T>,
     ) -> Result<T, RingError> {
-        self.state()?;
-        let mut state = self.state.take().expect("it was just read");
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).during(what)?;
-        let done = act(self.run, &transaction, &mut state).during(what)?;
+        self.accounts()?;
+        let file = self.file()?;
+        let mut accounts = file.accounts.take().expect("they were just read");
+        let transaction = file.connection.transaction_with_behavior(TransactionBehavior::Immediate).during(what)?;
+        let done = act(&file.run, &transaction, &mut accounts).during(what)?;
+        accounts.settle(&transaction).during(what)?;
         transaction.commit().during(what)?;
-        self.state = Some(state);
+        self.known.settle(&accounts);
+        self.file()?.accounts = Some(accounts);
         Ok(done)
     }
 
     /// Evicts until the ring fits limits that may have been lowered since the last start.
     fn fit_limits(&mut self) -> Result<(), RingError> {
-        self.transact("shrink the ring to its limits", |_, transaction, state| {
-            while state.retention.is_over() {
-                evict(transaction, state, state.retention.must_give(None))?;
+        self.transact("shrink the ring to its limits", |_, transaction, accounts| {
+            while accounts.retention.is_over() {
+                accounts.evict(transaction, accounts.retention.must_give(None))?;
             }
             Ok(())
         })?;
-        file::shrink(&self.connection, self.budget).during("shrink the ring file")
+        let budget = self.budget;
+        file::shrink(&self.file()?.connection, budget).during("shrink the ring file")
     }
 
     /// The charges are estimates, the page cap is not: gives up further extents while a batch might not fit.
     fn free_pages(&mut self) -> Result<(), RingError> {
         let needed = self.budget.batch_bytes() as u64 / PAGE_BYTES + SPARE_PAGES;
         let pages = self.budget.pages();
-        if file::pages_used(&self.connection).during("count the ring's pages")? + needed <= pages {
+        if file::pages_used(&self.file()?.connection).during("count the ring's pages")? + needed <= pages {
             return Ok(());
         }
-        self.transact("make room in the ring", |_, transaction, state| {
-            while state.retention.entries() > 0 && file::pages_used(transaction)? + needed > pages {
-                evict(transaction, state, state.retention.must_give(None))?;
+        self.transact("make room in the ring", |_, transaction, accounts| {
+            while accounts.retention.entries() > 0 && file::pages_used(transaction)? + needed > pages {
+                accounts.evict(transaction, accounts.retention.must_give(None))?;
             }
             Ok(())
         })
@@ -265,71 +358,36 @@ impl Ring {
 
     /// Changes that were begun and whose outcome is unknown become entries that say so.
     fn close_open_intents(&mut self) -> Result<(), RingError> {
-        self.transact("record interrupted changes", |_, transaction, state| {
-            for (number, row_bytes) in rows::open_intents(transaction)? {
-                let charge_bytes = super::budget::charge_bytes(row_bytes);
-                let ordinal = admit(transaction, state, Class::Change, charge_bytes)?;
-                state.last_seq.0 += 1;
-                rows::insert_interrupted(transaction, number, ordinal, state.last_seq)?;
-                rows::add_loss(transaction, Class::Change, "interrupted", 1)?;
+        self.transact("record interrupted changes", |_, transaction, accounts| {
+            for intent in rows::open_intents(transaction)? {
+                let charge_bytes = super::budget::charge_bytes(intent.row_bytes);
+                let ordinal = accounts.admit(transaction, Class::Change, charge_bytes)?;
+                accounts.last_seq.0 += 1;
+                rows::insert_interrupted(transaction, &intent, ordinal, accounts.last_seq)?;
+                accounts.add_loss(transaction, Class::Change, "interrupted", 1)?;
             }
             Ok(())
         })
     }
 }
 
-fn apply(run: i64, transaction: &Transaction<'_>, state: &mut State, record: &Record) -> rusqlite::Result<()> {
+fn apply(run: &Run, transaction: &Transaction<'_>, accounts: &mut Accounts, record: &Record) -> rusqlite::Result<()> {
     match record {
         Record::Intent(number, call) => {
-            let operation = operation_number(transaction, state, call)?;
+            let operation = accounts.operation_number(transaction, call)?;
             rows::insert_intent(transaction, run, *number, call, operation)
         }
         Record::Entry(seq, entry, intent) => {
-            let operation = operation_number(transaction, state, &entry.call)?;
+            let operation = accounts.operation_number(transaction, &entry.call)?;
             let charge_bytes = super::budget::charge_bytes(rows::row_bytes(&entry.call));
-            let ordinal = admit(transaction, state, entry.class, charge_bytes)?;
-            state.last_seq = *seq;
+            let ordinal = accounts.admit(transaction, entry.class, charge_bytes)?;
+            accounts.last_seq = *seq;
             rows::insert_entry(transaction, run, ordinal, *seq, entry, operation)?;
             if entry.calls > 1 {
-                rows::add_loss(transaction, entry.class, "coalesced", entry.calls - 1)?;
+                accounts.add_loss(transaction, entry.class, "coalesced", entry.calls - 1)?;
             }
             intent.map_or(Ok(()), |number| rows::delete_intent(transaction, number))
         }
-        Record::Dropped(class, calls) => rows::add_loss(transaction, *class, "dropped", *calls),
+        Record::Dropped(class, calls) => accounts.add_loss(transaction, *class, "dropped", *calls),
     }
-}
-
-/// Makes room for an entry and gives it its ordinal.
-fn admit(transaction: &Transaction<'_>, state: &mut State, class: Class, charge_bytes: u64) -> rusqlite::Result<u64> {
-    while let Some(victim) = state.retention.victim(class, charge_bytes) {
-        evict(transaction, state, victim)?;
-    }
-    let (ordinal, completed) = state.retention.admit(class, charge_bytes);
-    if let Some(extent) = completed {
-        rows::insert_extent(transaction, class, extent)?;
-    }
-    Ok(ordinal)
-}
-
-fn evict(transaction: &Transaction<'_>, state: &mut State, class: Class) -> rusqlite::Result<()> {
-    let (evicted, left) = state.retention.evict(class);
-    rows::delete_extent(transaction, class, evicted)?;
-    if let Some(left) = left {
-        rows::insert_extent(transaction, class, left)?;
-    }
-    Ok(())
-}
-
-fn operation_number(transaction: &Transaction<'_>, state: &mut State, call: &Call) -> rusqlite::Result<Option<i64>> {
-    let Some(operation) = call.operation else {
-        return Ok(None);
-    };
-    let key = (operation.id.to_owned(), operation.permission.as_str().to_owned());
-    if let Some(&number) = state.operations.get(&key) {
-        return Ok(Some(number));
-    }
-    transaction.execute("INSERT INTO operation (operation_id, permission) VALUES (?1, ?2)", params![key.0, key.1])?;
-    let number = transaction.last_insert_rowid();
-    state.operations.insert(key, number);
-    Ok(Some(number))
 }

@@ -9,7 +9,11 @@ CREATE TABLE ring (
     -- The seq before this ring's first one: a ring that replaces a damaged one counts on.
     seq_base INTEGER NOT NULL CHECK (seq_base >= 0),
     -- Why it began: nothing came before it, or what came before is damaged or missing.
-    origin TEXT NOT NULL DEFAULT 'first' CHECK (origin IN ('first', 'damaged', 'missing'))
+    origin TEXT NOT NULL DEFAULT 'first' CHECK (origin IN ('first', 'damaged', 'missing')),
+    -- The same number as in `PRAGMA user_version`: where the two differ, the file is damaged and not of another version.
+    schema_version INTEGER NOT NULL DEFAULT 2,
+    -- Rows stored up to this seq have no sum, because a version before 2 stored them; null where all have one.
+    sums_after INTEGER
 ) STRICT;
 
 -- What each class has lost, and where its ordinals go on when it is empty.
@@ -20,7 +24,9 @@ CREATE TABLE loss (
     interrupted INTEGER NOT NULL CHECK (interrupted >= 0),
     -- Calls that have no entry of their own, because they are counted in another one; and the calls of what was evicted.
     coalesced INTEGER NOT NULL DEFAULT 0 CHECK (coalesced >= 0),
-    evicted_calls INTEGER NOT NULL DEFAULT 0 CHECK (evicted_calls >= evicted)
+    evicted_calls INTEGER NOT NULL DEFAULT 0 CHECK (evicted_calls >= evicted),
+    -- Entries of rings before this one that were damaged or missing, as far as it was known how many.
+    lost INTEGER NOT NULL DEFAULT 0 CHECK (lost >= 0)
 ) STRICT;
 
 -- One run of the agent. Its tag is part of the IDs of the entries that it numbered.
@@ -65,11 +71,13 @@ CREATE TABLE intent (
     source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
     trace_id BLOB CHECK (length(trace_id) = 16),
     user_agent TEXT,
-    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16)),
+    sum INTEGER
 ) STRICT;
 
 -- One table a class. The clustered key is gap-free, so that counting and paging need no index. `run` and `operation` are
 -- numbers of the tables above, `roles` has a line each, an address is 4 or 16 bytes in network order, `auth_method` 0 is none.
+-- `sum` is the CRC-32 of the row and of what it names (src/audit/ring/sum.rs), as a signed number.
 CREATE TABLE change (
     ordinal INTEGER PRIMARY KEY,
     seq INTEGER NOT NULL CHECK (seq > 0),
@@ -90,7 +98,8 @@ CREATE TABLE change (
     source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
     trace_id BLOB CHECK (length(trace_id) = 16),
     user_agent TEXT,
-    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16)),
+    sum INTEGER
 ) STRICT;
 
 CREATE TABLE read (
@@ -113,7 +122,8 @@ CREATE TABLE read (
     source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
     trace_id BLOB CHECK (length(trace_id) = 16),
     user_agent TEXT,
-    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16)),
+    sum INTEGER
 ) STRICT;
 
 CREATE TABLE denied (
@@ -139,5 +149,6 @@ CREATE TABLE denied (
     forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16)),
     -- A flood of refused calls is stored in entries that stand for several: how many, and from the first to the last of them.
     calls INTEGER NOT NULL DEFAULT 1 CHECK (calls > 0),
-    span_us INTEGER NOT NULL DEFAULT 0 CHECK (span_us >= 0)
+    span_us INTEGER NOT NULL DEFAULT 0 CHECK (span_us >= 0),
+    sum INTEGER
 ) STRICT;

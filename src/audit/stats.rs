@@ -6,7 +6,7 @@ use std::path::Path;
 use super::class::{Class, Durability};
 use super::entry::Seq;
 use super::reader::{ClassFacts, ReadError, Reader};
-use super::ring::{FILE_NAME, RingOptions, kept_aside};
+use super::ring::{FILE_NAME, Origin, RingOptions, kept_aside};
 use super::writer::Writer;
 use crate::host::clock;
 use schemars::JsonSchema;
@@ -21,6 +21,8 @@ pub struct AuditStatus {
     /// When the ring file was made.
     #[schemars(extend("format" = "date-time"))]
     pub created: String,
+    /// Why it was made: nothing came before it, or what came before is damaged or missing.
+    pub origin: Origin,
     /// Whether entries can be stored.
     pub health: StoreHealth,
     /// Why entries can't be stored.
@@ -46,6 +48,8 @@ pub struct AuditStatus {
     pub dropped: u64,
     /// Changes whose outcome is unknown, because the agent died between intent and outcome.
     pub interrupted: u64,
+    /// Entries of rings before this one that were damaged or missing, as far as it was known how many.
+    pub lost: u64,
     /// Refused calls that are counted in the entry of another one, because they came in a flood.
     pub coalesced: u64,
     /// The calls of the entries that aged out: more than `evicted` where some of them stood for several.
@@ -94,6 +98,8 @@ pub struct ClassStatus {
     pub dropped: u64,
     /// Changes whose outcome is unknown.
     pub interrupted: u64,
+    /// Entries of rings before this one that were damaged or missing.
+    pub lost: u64,
     /// Calls that are counted in the entry of another one.
     pub coalesced: u64,
     /// The calls of the entries that aged out.
@@ -111,6 +117,7 @@ impl AuditStatus {
         Ok(Self {
             epoch: facts.epoch,
             created: clock::rfc3339(facts.created_ms),
+            origin: facts.origin,
             health: if failure.is_some() { StoreHealth::Failing } else { StoreHealth::Ok },
             failure,
             entries: sum(|class| class.entries),
@@ -122,6 +129,7 @@ impl AuditStatus {
             evicted: sum(|class| class.evicted),
             dropped: sum(|class| class.dropped),
             interrupted: sum(|class| class.interrupted),
+            lost: sum(|class| class.lost),
             coalesced: sum(|class| class.coalesced),
             evicted_calls: sum(|class| class.evicted_calls),
             damaged_files: kept_aside(&options.state_dir).len() as u64,
@@ -150,6 +158,7 @@ impl ClassStatus {
             evicted: facts.evicted,
             dropped: facts.dropped + unsaved_dropped,
             interrupted: facts.interrupted,
+            lost: facts.lost,
             coalesced: facts.coalesced,
             evicted_calls: facts.evicted_calls,
         }

@@ -209,6 +209,11 @@ impl Writer {
         }
     }
 
+    /// Has the writer look after the ring: a reader could not read it.
+    pub fn look_after_ring(&self) {
+        self.queue.look();
+    }
+
     /// How many records are handed in but not on stable storage yet.
     pub fn pending(&self) -> u64 {
         self.queue.pending()

@@ -113,9 +113,22 @@ impl From<ServerError> for CliError {
             ServerError::Key(error) => return error.into(),
             ServerError::SelfTest(_) => Exit::Software,
             ServerError::Listen { .. } | ServerError::Ring(RingError::InUse { .. }) => Exit::Unavailable,
+            // Someone has to give the file or the folder to the agent's user first.
+            ServerError::Ring(RingError::File { ref source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Exit::NoPerm
+            }
             ServerError::Ring(RingError::File { .. }) => Exit::CantCreat,
             ServerError::Ring(RingError::Foreign { .. }) => Exit::Config,
-            ServerError::Ring(RingError::Sqlite { .. } | RingError::WalHeld)
+            ServerError::Ring(
+                RingError::Sqlite { .. }
+                | RingError::WalHeld
+                | RingError::Damaged { .. }
+                | RingError::FoundDamaged(_)
+                | RingError::DamagedAgain(_)
+                | RingError::Gone,
+            )
             | ServerError::Serve(_)
             | ServerError::Unsaved { .. } => Exit::IoErr,
             ServerError::Ring(RingError::Thread { .. } | RingError::Random)

@@ -7,14 +7,13 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
-use rusqlite::types::Type;
 use rusqlite::{CachedStatement, Row, Rows, Transaction, params};
 use uuid::Uuid;
 
 use super::{ClassFacts, Held};
 use crate::audit::class::Class;
 use crate::audit::entry::{EntryId, Outcome, Seq, ServedEntry};
-use crate::audit::ring::CALL_COLUMNS;
+use crate::audit::ring::{CALL_COLUMNS, Named, damaged};
 use crate::auth::AuthMethod;
 
 /// A run of the agent: the boot it ran in and the tag of the IDs that it gave.
@@ -30,9 +29,18 @@ type OperationNames = (Box<str>, Box<str>);
 /// So many seqs are remembered: enough for the way to any page of the largest ring.
 const SEQS_REMEMBERED: usize = 4096;
 
+/// What the ring says of the sums of its rows.
+#[derive(Clone, Copy, Debug)]
+struct Sums {
+    epoch: [u8; 16],
+    /// Up to this seq rows may have none.
+    after: Option<u64>,
+}
+
 /// What never changes once it is stored, and so is read once a connection.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    sums: Option<Sums>,
     runs: HashMap<i64, Run>,
     operations: HashMap<i64, OperationNames>,
     seqs: HashMap<(usize, u64), u64>,
@@ -50,12 +58,21 @@ impl Memory {
         if let Some(&seq) = self.seqs.get(&key) {
             return Ok(seq);
         }
-        let seq = seq_at(transaction, class, ordinal)?;
+        let seq = seq_at(transaction, self, class, ordinal)?;
         if self.seqs.len() >= SEQS_REMEMBERED {
             self.seqs.clear();
         }
         self.seqs.insert(key, seq);
         Ok(seq)
+    }
+
+    fn sums(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<Sums> {
+        if let Some(sums) = self.sums {
+            return Ok(sums);
+        }
+        let sql = "SELECT epoch, sums_after FROM ring";
+        let sums = transaction.query_row(sql, [], |row| Ok(Sums { epoch: row.get(0)?, after: row.get(1)? }))?;
+        Ok(*self.sums.insert(sums))
     }
 
     fn run(&mut self, transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<Run> {
@@ -84,19 +101,19 @@ impl Memory {
     }
 }
 
-/// The seq of the entry with that ordinal.
-pub(super) fn seq_at(transaction: &Transaction<'_>, class: Class, ordinal: u64) -> rusqlite::Result<u64> {
-    let sql = match class {
-        Class::Change => "SELECT seq FROM change WHERE ordinal = ?1",
-        Class::Read => "SELECT seq FROM read WHERE ordinal = ?1",
-        Class::Denied => "SELECT seq FROM denied WHERE ordinal = ?1",
-    };
-    transaction.prepare_cached(sql)?.query_row([ordinal], |row| row.get(0))
+/// The seq of the entry with that ordinal. The whole row is checked: a wrong seq would lead to a wrong page.
+fn seq_at(transaction: &Transaction<'_>, memory: &mut Memory, class: Class, ordinal: u64) -> rusqlite::Result<u64> {
+    let mut statement = transaction.prepare_cached(&by_ordinal(class))?;
+    let mut rows = statement.query([ordinal])?;
+    let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    check(transaction, memory, class, ordinal, row)?;
+    row.get(0)
 }
 
 /// The ordinal in `first..=last` of the entry with that seq.
 pub(super) fn ordinal_of(
     transaction: &Transaction<'_>,
+    memory: &mut Memory,
     class: Class,
     seq: Seq,
     first: u64,
@@ -105,7 +122,7 @@ pub(super) fn ordinal_of(
     let (mut low, mut high) = (first, last);
     while low <= high && high > 0 {
         let middle = low.midpoint(high);
-        match seq_at(transaction, class, middle)?.cmp(&seq.0) {
+        match seq_at(transaction, memory, class, middle)?.cmp(&seq.0) {
             std::cmp::Ordering::Equal => return Ok(Some(middle)),
             std::cmp::Ordering::Less => low = middle + 1,
             std::cmp::Ordering::Greater => high = middle - 1,
@@ -122,28 +139,30 @@ pub(super) fn one(
     ordinal: u64,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
 ) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached(&select(class, "WHERE ordinal = ?1"))?;
+    let mut statement = transaction.prepare_cached(&by_ordinal(class))?;
     let mut rows = statement.query([ordinal])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    serve(transaction, memory, class, row, visit)
+    serve(transaction, memory, class, ordinal, row, visit)
 }
 
-/// Visits entries from these ordinals downwards, newest first over all classes.
+/// Visits entries from these ordinals downwards to the ordinals `first`, newest first over all classes.
 pub(super) fn merge_down(
     transaction: &Transaction<'_>,
     memory: &mut Memory,
-    from: [u64; 3],
+    mut next: [u64; 3],
+    first: [u64; 3],
     limit: u64,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
 ) -> rusqlite::Result<()> {
     let mut statements = statements(transaction, "WHERE ordinal <= ?1 ORDER BY ordinal DESC")?;
-    let mut sources = query(&mut statements, from)?;
+    let mut sources = query(&mut statements, next)?;
     let mut heads = advance_all(&mut sources)?;
     for _ in 0..limit {
-        let newest = (0..3).filter(|&class| heads[class].is_some()).max_by_key(|&class| heads[class]);
-        let Some(class) = newest else { break };
-        serve(transaction, memory, Class::ALL[class], head(&sources[class])?, visit)?;
+        let open = (0..3).filter(|&class| next[class] >= first[class].max(1));
+        let Some((_, class)) = some_heads(open, &heads)?.max() else { break };
+        serve(transaction, memory, Class::ALL[class], next[class], head(&sources[class])?, visit)?;
         heads[class] = advance(&mut sources[class])?;
+        next[class] -= 1;
     }
     Ok(())
 }
@@ -163,8 +182,8 @@ pub(super) fn merge_up(
     let mut visited = 0;
     while visited < limit {
         let open = (0..3).filter(|&class| next[class] < end[class]);
-        let Some((_, class)) = open.filter_map(|class| heads[class].map(|seq| (seq, class))).min() else { break };
-        serve(transaction, memory, Class::ALL[class], head(&sources[class])?, visit)?;
+        let Some((_, class)) = some_heads(open, &heads)?.min() else { break };
+        serve(transaction, memory, Class::ALL[class], next[class], head(&sources[class])?, visit)?;
         heads[class] = advance(&mut sources[class])?;
         next[class] += 1;
         visited += 1;
@@ -172,16 +191,33 @@ pub(super) fn merge_up(
     Ok(visited)
 }
 
+/// The seqs of the classes that have not come to their end. Each has a next row: ordinals are gap-free.
+fn some_heads(
+    open: impl Iterator<Item = usize>,
+    heads: &[Option<Seq>; 3],
+) -> rusqlite::Result<impl Iterator<Item = (Seq, usize)>> {
+    let mut found = [None; 3];
+    for class in open {
+        found[class] = Some((heads[class].ok_or_else(|| damaged("an entry is missing"))?, class));
+    }
+    Ok(found.into_iter().flatten())
+}
+
 /// What the file says of one class that holds `held`.
-pub(super) fn class_facts(transaction: &Transaction<'_>, class: Class, held: Held) -> rusqlite::Result<ClassFacts> {
+pub(super) fn class_facts(
+    transaction: &Transaction<'_>,
+    memory: &mut Memory,
+    class: Class,
+    held: Held,
+) -> rusqlite::Result<ClassFacts> {
     let (mut oldest, mut newest) = (None, None);
     if held.entries() > 0 {
         let sql = format!("SELECT timestamp_ms FROM {} WHERE ordinal = ?1", class.as_str());
         let since = transaction.query_row(&sql, [held.first], |row| row.get(0))?;
-        oldest = Some((Seq(seq_at(transaction, class, held.first)?), since));
-        newest = Some(Seq(seq_at(transaction, class, held.last)?));
+        oldest = Some((Seq(seq_at(transaction, memory, class, held.first)?), since));
+        newest = Some(Seq(seq_at(transaction, memory, class, held.last)?));
     }
-    let sql = "SELECT evicted, dropped, interrupted, coalesced, evicted_calls FROM loss WHERE class = ?1";
+    let sql = "SELECT evicted, dropped, interrupted, coalesced, evicted_calls, lost FROM loss WHERE class = ?1";
     transaction.query_row(sql, params![class.index()], |row| {
         Ok(ClassFacts {
             class,
@@ -193,15 +229,23 @@ pub(super) fn class_facts(transaction: &Transaction<'_>, class: Class, held: Hel
             interrupted: row.get(2)?,
             coalesced: row.get(3)?,
             evicted_calls: row.get(4)?,
+            lost: row.get(5)?,
         })
     })
 }
 
+fn by_ordinal(class: Class) -> String {
+    select(class, "WHERE ordinal = ?1")
+}
+
+/// Columns 4 to 18 are the call, 19 and 20 how many calls it stands for, 21 the ordinal, 22 the sum.
 fn select(class: Class, clause: &str) -> String {
     // Only refused calls are stored several in one entry.
     let several = if class == Class::Denied { "calls, span_us" } else { "1, 0" };
     let table = class.as_str();
-    format!("SELECT seq, outcome, response_code, duration_us, {CALL_COLUMNS}, {several} FROM {table} {clause}")
+    format!(
+        "SELECT seq, outcome, response_code, duration_us, {CALL_COLUMNS}, {several}, ordinal, sum FROM {table} {clause}"
+    )
 }
 
 fn statements<'c>(transaction: &'c Transaction<'_>, clause: &str) -> rusqlite::Result<[CachedStatement<'c>; 3]> {
@@ -232,26 +276,59 @@ fn head<'r>(source: &'r Rows<'_>) -> rusqlite::Result<&'r Row<'r>> {
     source.get().ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
-/// Shows one row to the visitor as an entry.
-fn serve(
+/// Checks that a row is what was stored at that ordinal, by its sum, and gives what it names.
+fn check<'m>(
     transaction: &Transaction<'_>,
-    memory: &mut Memory,
+    memory: &'m mut Memory,
     class: Class,
+    ordinal: u64,
     row: &Row<'_>,
-    visit: &mut dyn FnMut(&ServedEntry<'_>),
-) -> rusqlite::Result<()> {
-    let seq = Seq(row.get(0)?);
-    let outcome = Outcome::ALL.get(row.get::<_, usize>(1)?).copied().ok_or_else(|| damaged(1, "outcome"))?;
-    let duration_us = row.get::<_, u64>(3)?;
+) -> rusqlite::Result<(Run, Option<&'m OperationNames>)> {
+    let sums = memory.sums(transaction)?;
     let run = memory.run(transaction, row.get(4)?)?;
-    let timestamp: i64 = row.get(5)?;
     let operation = match row.get(10)? {
         Some(number) => Some(memory.operation(transaction, number)?),
         None => None,
     };
+    let named = Named {
+        epoch: &sums.epoch,
+        table: class as i64,
+        boot_id: run.boot_id.as_bytes(),
+        tag: run.tag,
+        operation: operation.map(|names| (&*names.0, &*names.1)),
+    };
+    let mut sum = named.sum();
+    for column in (4..19).chain([21, 0, 1, 2, 3, 19, 20]) {
+        sum.add(row.get_ref(column)?);
+    }
+    let is_right = match row.get::<_, Option<i64>>(22)? {
+        Some(stored) => stored == sum.value(),
+        None => sums.after.is_some_and(|after| row.get::<_, u64>(0).is_ok_and(|seq| seq <= after)),
+    };
+    if is_right && row.get::<_, u64>(21)? == ordinal {
+        Ok((run, operation))
+    } else {
+        Err(damaged("an entry is not what was stored"))
+    }
+}
+
+/// Shows the row at that ordinal to the visitor as an entry.
+fn serve(
+    transaction: &Transaction<'_>,
+    memory: &mut Memory,
+    class: Class,
+    ordinal: u64,
+    row: &Row<'_>,
+    visit: &mut dyn FnMut(&ServedEntry<'_>),
+) -> rusqlite::Result<()> {
+    let (run, operation) = check(transaction, memory, class, ordinal, row)?;
+    let seq = Seq(row.get(0)?);
+    let outcome = Outcome::ALL.get(row.get::<_, usize>(1)?).copied().ok_or_else(|| damaged("no such outcome"))?;
+    let duration_us = row.get::<_, u64>(3)?;
+    let timestamp: i64 = row.get(5)?;
     let auth_method = match row.get::<_, usize>(14)? {
         0 => None,
-        number => Some(AuthMethod::ALL.get(number - 1).ok_or_else(|| damaged(14, "auth_method"))?.as_str()),
+        number => Some(AuthMethod::ALL.get(number - 1).ok_or_else(|| damaged("no such authentication"))?.as_str()),
     };
     let (calls, span_us) = (row.get::<_, u64>(19)?, row.get::<_, i64>(20)?);
     visit(&ServedEntry {
@@ -262,7 +339,7 @@ fn serve(
         method: text(row, 8)?,
         path: text(row, 9)?,
         operation_id: operation.map_or("", |names| &names.0),
-        source_ip: address(row, 15)?.ok_or_else(|| damaged(15, "source_ip"))?,
+        source_ip: address(row, 15)?.ok_or_else(|| damaged("no such address"))?,
         response_code: row.get(2)?,
         duration_ms: duration_us / 1_000,
         seq,
@@ -297,7 +374,7 @@ fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<IpAddr>> {
         return Ok(None);
     };
     let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).map(Some).map_err(|_| damaged(column, "address"))
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).map(Some).map_err(|_| damaged("no such address"))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -305,8 +382,4 @@ fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("writing to a String does not fail");
         text
     })
-}
-
-fn damaged(column: usize, name: &'static str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Null, format!("no such {name}").into())
 }

@@ -9,33 +9,63 @@ use super::{RingError, RingOptions};
 /// How many damaged files are kept for whoever wants to look into them; older ones are removed.
 const KEPT: usize = 3;
 
-/// Moves a damaged ring out of the way, under a name that says when.
-pub(super) fn set_aside(options: &RingOptions) -> Result<(), RingError> {
+/// Moves a damaged ring out of the way, or what else stands at its name, under a name that says when. Nothing of the process has
+/// it open.
+pub(super) fn set_aside(options: &RingOptions, now_ms: i64) -> Result<(), RingError> {
     let database = options.state_dir.join(FILE_NAME);
-    let aside = options.state_dir.join(format!("{FILE_NAME}.damaged-{}", options.started_ms));
-    log::error!("{} is damaged; it is kept as {}", database.display(), aside.display());
-    rename(&database, &aside)?;
-    if wal_of(&database).exists() {
-        rename(&wal_of(&database), &wal_of(&aside))?;
+    if database.symlink_metadata().is_ok() {
+        let aside = free_name(&options.state_dir, now_ms);
+        rename(&database, &aside)?;
+        // A power cut here leaves a WAL without a database, which the next start takes aside.
+        if wal_of(&database).exists() {
+            rename(&wal_of(&database), &wal_of(&aside))?;
+        }
+        log::error!("what was {} is kept as {}", database.display(), aside.display());
+        forget_old(&options.state_dir);
     }
-    forget_old(&options.state_dir);
-    sync_dir(&options.state_dir).map_err(|source| RingError::File {
-        act: "sync the state folder",
-        path: options.state_dir.clone(),
-        source,
-    })
+    sync(&options.state_dir)
+}
+
+/// Moves a WAL out of the way that has lost its database: it may hold entries.
+pub(super) fn clear_orphans(options: &RingOptions, now_ms: i64) -> Result<(), RingError> {
+    let wal = wal_of(&options.state_dir.join(FILE_NAME));
+    match wal.symlink_metadata() {
+        Err(_) => return Ok(()),
+        Ok(metadata) if metadata.len() == 0 => {
+            return fs::remove_file(&wal).map_err(|source| RingError::File { act: "remove", path: wal, source });
+        }
+        Ok(_) => {}
+    }
+    let aside = wal_of(&free_name(&options.state_dir, now_ms));
+    rename(&wal, &aside)?;
+    log::error!("{} has no database; it is kept as {}", wal.display(), aside.display());
+    sync(&options.state_dir)
+}
+
+/// A name that no file has yet.
+fn free_name(state_dir: &Path, now_ms: i64) -> PathBuf {
+    let name = |ms: i64| state_dir.join(format!("{FILE_NAME}.damaged-{ms}"));
+    let is_taken = |path: &PathBuf| path.symlink_metadata().is_ok() || wal_of(path).symlink_metadata().is_ok();
+    (now_ms..).map(name).find(|path| !is_taken(path)).expect("a folder holds fewer files than there are numbers")
+}
+
+fn sync(state_dir: &Path) -> Result<(), RingError> {
+    let failed = |source| RingError::File { act: "sync the state folder", path: state_dir.to_owned(), source };
+    sync_dir(state_dir).map_err(failed)
 }
 
 /// The damaged files that are kept in the state folder, oldest first.
 pub fn kept_aside(state_dir: &Path) -> Vec<PathBuf> {
     let prefix = format!("{FILE_NAME}.damaged-");
-    let is_damaged = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with(&prefix) && !name.ends_with("-wal")
-    };
-    let files = fs::read_dir(state_dir).into_iter().flatten().filter_map(|file| Some(file.ok()?.path()));
-    let mut kept: Vec<_> = files.filter(is_damaged).collect();
+    let files =
+        fs::read_dir(state_dir).into_iter().flatten().filter_map(|file| file.ok()?.file_name().into_string().ok());
+    let mut kept: Vec<_> = files
+        .filter(|name| name.starts_with(&prefix))
+        // A WAL that has lost its database stands for itself.
+        .map(|name| state_dir.join(name.strip_suffix("-wal").unwrap_or(&name)))
+        .collect();
     kept.sort();
+    kept.dedup();
     kept
 }
 

@@ -3,7 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use rusqlite::ErrorCode;
+use rusqlite::ffi::{
+    SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_ROWID, SQLITE_CONSTRAINT_UNIQUE, SQLITE_ERROR,
+    SQLITE_IOERR_SHORT_READ,
+};
+use rusqlite::types::Type;
+use rusqlite::{Error, ErrorCode};
 
 /// Why the ring could not be opened or written.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,23 @@ pub enum RingError {
         /// What is different.
         reason: String,
     },
+    /// The file is a ring no more.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What tells it.
+        reason: &'static str,
+    },
+    /// A reader found the file damaged.
+    #[error("a reader found the ring damaged: {0}")]
+    FoundDamaged(String),
+    /// Another ring was damaged a moment ago: something damages whatever is written.
+    #[error("the ring is damaged again, so soon after it was replaced: {0}")]
+    DamagedAgain(String),
+    /// There is no ring to write now.
+    #[error("there is no ring file now")]
+    Gone,
     /// SQLite failed.
     #[error("can't {act}")]
     Sqlite {
@@ -43,7 +65,7 @@ pub enum RingError {
         act: &'static str,
         /// What SQLite says.
         #[source]
-        source: rusqlite::Error,
+        source: Error,
     },
     /// The writer's thread can't be started.
     #[error("can't start the writer's thread")]
@@ -67,15 +89,53 @@ impl RingError {
 
     /// Whether what was to be stored is at fault, and not the store.
     pub fn is_about_the_data(&self) -> bool {
-        let conversion = matches!(self, Self::Sqlite { source: rusqlite::Error::ToSqlConversionFailure(_), .. });
+        let conversion = matches!(self, Self::Sqlite { source: Error::ToSqlConversionFailure(_), .. });
         let codes = [ErrorCode::ConstraintViolation, ErrorCode::TooBig, ErrorCode::TypeMismatch];
-        conversion || self.sqlite_code().is_some_and(|code| codes.contains(&code))
+        conversion || !self.is_damage() && self.sqlite_code().is_some_and(|code| codes.contains(&code))
     }
 
     /// Whether the file itself is damaged, so that trying again can't help.
     pub fn is_damage(&self) -> bool {
-        matches!(self.sqlite_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        match self {
+            Self::Damaged { .. } | Self::FoundDamaged(_) => true,
+            Self::Sqlite { source, .. } => is_damage(source),
+            _ => false,
+        }
     }
+}
+
+/// Whether a statement on a ring that is open failed because the file is damaged: SQLite says so, or it holds what no ring holds.
+pub(in crate::audit) fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::SqliteFailure(failure, _) => {
+            matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                || [
+                    // Our statements are right, so a table or column that they name is gone.
+                    SQLITE_ERROR,
+                    // A file that ends too early.
+                    SQLITE_IOERR_SHORT_READ,
+                    // The accounts name an ordinal that is taken.
+                    SQLITE_CONSTRAINT_PRIMARYKEY,
+                    SQLITE_CONSTRAINT_ROWID,
+                    SQLITE_CONSTRAINT_UNIQUE,
+                ]
+                .contains(&failure.extended_code)
+        }
+        Error::SqlInputError { error, .. } => {
+            error.extended_code == SQLITE_ERROR || error.code == ErrorCode::DatabaseCorrupt
+        }
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::QueryReturnedNoRows
+        | Error::Utf8Error(..) => true,
+        _ => false,
+    }
+}
+
+/// The ring file holds what no ring holds.
+pub(in crate::audit) fn damaged(what: &'static str) -> Error {
+    Error::FromSqlConversionFailure(0, Type::Null, what.into())
 }
 
 /// Names the act in which SQLite failed.

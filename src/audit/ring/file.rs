@@ -3,20 +3,19 @@
 use std::ffi::c_int;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FallocateFlags, fallocate};
-use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::config::DbConfig;
-use rusqlite::ffi::{SQLITE_FCNTL_CHUNK_SIZE, SQLITE_OK, sqlite3_file_control};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use rusqlite::ffi::{SQLITE_FCNTL_CHUNK_SIZE, SQLITE_FCNTL_SIZE_HINT, SQLITE_OK, sqlite3_file_control};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::During as _;
+use super::look::{Found, look};
+use super::make::{self, Beginning};
 use super::{RingError, RingOptions};
 use crate::audit::budget::{Budget, PAGE_BYTES};
-use crate::audit::class::Class;
-use crate::audit::entry::Seq;
 
 /// Name of the ring file in the state folder.
 pub const FILE_NAME: &str = "ring.sqlite";
@@ -25,8 +24,7 @@ pub const FILE_NAME: &str = "ring.sqlite";
 pub const SCHEMA_VERSION: i32 = 2;
 
 /// "noda": says of an SQLite file that it is a ring (`PRAGMA application_id`).
-const APPLICATION_ID: i32 = 0x6e6f_6461;
-const SCHEMA: &str = include_str!("../schema.sql");
+pub(super) const APPLICATION_ID: i32 = 0x6e6f_6461;
 
 /// What makes a ring of each older version one of the next, the oldest version first.
 const MIGRATIONS: [&str; 1] = ["ALTER TABLE ring ADD COLUMN origin TEXT NOT NULL DEFAULT 'first'
@@ -35,7 +33,16 @@ const MIGRATIONS: [&str; 1] = ["ALTER TABLE ring ADD COLUMN origin TEXT NOT NULL
     ALTER TABLE loss ADD COLUMN evicted_calls INTEGER NOT NULL DEFAULT 0;
     UPDATE loss SET evicted_calls = evicted;
     ALTER TABLE denied ADD COLUMN calls INTEGER NOT NULL DEFAULT 1 CHECK (calls > 0);
-    ALTER TABLE denied ADD COLUMN span_us INTEGER NOT NULL DEFAULT 0 CHECK (span_us >= 0);"];
+    ALTER TABLE denied ADD COLUMN span_us INTEGER NOT NULL DEFAULT 0 CHECK (span_us >= 0);
+    ALTER TABLE ring ADD COLUMN schema_version INTEGER NOT NULL DEFAULT 2;
+    ALTER TABLE ring ADD COLUMN sums_after INTEGER;
+    UPDATE ring SET sums_after = max(seq_base, coalesce((SELECT max(seq) FROM change), 0),
+        coalesce((SELECT max(seq) FROM read), 0), coalesce((SELECT max(seq) FROM denied), 0));
+    ALTER TABLE loss ADD COLUMN lost INTEGER NOT NULL DEFAULT 0 CHECK (lost >= 0);
+    ALTER TABLE intent ADD COLUMN sum INTEGER;
+    ALTER TABLE change ADD COLUMN sum INTEGER;
+    ALTER TABLE read ADD COLUMN sum INTEGER;
+    ALTER TABLE denied ADD COLUMN sum INTEGER;"];
 
 /// Takes the state folder for this process alone, for as long as the file lives that is given back.
 pub(super) fn lock(state_dir: &Path) -> Result<File, RingError> {
@@ -49,43 +56,46 @@ pub(super) fn lock(state_dir: &Path) -> Result<File, RingError> {
     }
 }
 
-/// Opens the ring file for writing; makes it where there is none.
-pub(super) fn open(options: &RingOptions, budget: Budget, seq_base: Seq) -> Result<Connection, RingError> {
+/// Opens the ring file for writing; makes it where there is none. Closed by [`close_untouched`] or after [`keep_tidy`].
+pub(super) fn open(options: &RingOptions, budget: Budget, beginning: &Beginning) -> Result<Connection, RingError> {
     let path = options.state_dir.join(FILE_NAME);
-    create_private(&options.state_dir, &path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(&path, flags).during("open the ring file")?;
-    configure(&connection, budget).during("configure the ring file")?;
-    grow_at_once(&connection, budget).during("reserve the ring file's space")?;
-    match versions(&connection).during("read the ring's version")? {
-        (0, 0) if is_empty(&connection).during("read the ring's tables")? => {
-            create_schema(&mut connection, options, seq_base)?;
-        }
-        (APPLICATION_ID, version @ 1..=SCHEMA_VERSION) => {
-            migrate(&mut connection, version).during("bring the ring to the present schema")?;
-        }
-        (APPLICATION_ID, newer) => {
-            let reason = format!("its schema version is {newer}, the newest known here is {SCHEMA_VERSION}");
-            return Err(RingError::Foreign { path, reason });
-        }
-        _ => {
-            return Err(RingError::Foreign { path, reason: "it is another program's SQLite file".to_owned() });
+    if look(&path)? == Found::Nothing {
+        make::make(options, beginning)?;
+    }
+    let mut connection = connect(&path)?;
+    let opened = configure(&connection, budget)
+        .during("configure the ring file")
+        .and_then(|()| grow_at_once(&connection, budget).during("reserve the ring file's space"))
+        .and_then(|()| migrate(&mut connection).during("bring the ring to the present schema"));
+    match opened {
+        Ok(()) => Ok(connection),
+        Err(error) => {
+            close_untouched(connection);
+            Err(error)
         }
     }
+}
+
+/// A connection that leaves the files as they are when it is dropped.
+pub(super) fn connect(path: &Path) -> Result<Connection, RingError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).during("open the ring file")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).during("configure the ring file")?;
     Ok(connection)
 }
 
-/// The ring file with mode 0600, which SQLite gives its WAL too.
-fn create_private(state_dir: &Path, path: &Path) -> Result<(), RingError> {
-    let failed = |act, path: &Path| {
-        let path = path.to_owned();
-        move |source| RingError::File { act, path, source }
-    };
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => sync_dir(state_dir).map_err(failed("sync the state folder", state_dir)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed("make the ring file", path)(error)),
-    }
+/// From now on the WAL goes into the database when the connection is dropped, so that one file is the whole ring.
+pub(super) fn keep_tidy(connection: &Connection) -> Result<(), RingError> {
+    let kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+    kept.map(drop).during("configure the ring file")
+}
+
+/// Closes the connection and leaves the files as they are. Otherwise SQLite would write on a damaged file, and would remove by its
+/// name what may be another ring's WAL by then.
+pub(super) fn close_untouched(connection: Connection) {
+    // It can't fail: the option is known, and a connection that can't be closed is dropped.
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    drop(connection);
 }
 
 /// What was made or renamed in a folder survives a power cut only when the folder itself is synced.
@@ -109,77 +119,18 @@ fn configure(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
     connection.pragma_update(None, "max_page_count", budget.pages())
 }
 
-/// Application ID and schema version.
-fn versions(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get(0));
-    Ok((pragma("application_id")?, pragma("user_version")?))
-}
-
-fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
-}
-
-fn create_schema(connection: &mut Connection, options: &RingOptions, seq_base: Seq) -> Result<(), RingError> {
-    let epoch = uuid::Builder::from_random_bytes(random()?).into_uuid();
-    let create = |connection: &mut Connection| {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction.execute(
-            "INSERT INTO ring (id, epoch, created_ms, seq_base) VALUES (1, ?1, ?2, ?3)",
-            params![epoch.as_bytes(), options.started_ms, seq_base.0],
-        )?;
-        for class in Class::ALL {
-            let sql = "INSERT INTO loss (class, evicted, dropped, interrupted) VALUES (?1, 0, 0, 0)";
-            transaction.execute(sql, [class.index()])?;
-        }
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        transaction.commit()
-    };
-    create(connection).during("make the ring's tables")?;
-    log::info!("new ring with epoch {epoch}");
-    Ok(())
-}
-
 /// Brings an older ring to the present schema, all steps or none.
-fn migrate(connection: &mut Connection, version: i32) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let done = usize::try_from(version - 1).unwrap_or(0);
-    let steps = &MIGRATIONS[done..];
-    if steps.is_empty() {
-        return Ok(());
-    }
+    let Some(steps @ [_, ..]) = MIGRATIONS.get(done..) else { return Ok(()) };
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     steps.iter().try_for_each(|step| transaction.execute_batch(step))?;
+    transaction.execute("UPDATE ring SET schema_version = ?1", [SCHEMA_VERSION])?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()?;
     log::info!("the ring is brought from schema version {version} to {SCHEMA_VERSION}");
     Ok(())
-}
-
-/// Stores that a run begins, forgets runs that no entry names any more, and gives the run's number and its tag.
-pub(super) fn begin_run(connection: &mut Connection, options: &RingOptions) -> Result<(i64, u32), RingError> {
-    let tag = u32::from_le_bytes(random()?) & 0xff_ffff;
-    let run = insert_run(connection, options, tag).during("store the start of this run")?;
-    Ok((run, tag))
-}
-
-fn insert_run(connection: &mut Connection, options: &RingOptions, tag: u32) -> rusqlite::Result<i64> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute(
-        "INSERT INTO run (tag, boot_id, started_ms, version) VALUES (?1, ?2, ?3, ?4)",
-        params![tag, options.boot_id.as_bytes(), options.started_ms, env!("CARGO_PKG_VERSION")],
-    )?;
-    let run = transaction.last_insert_rowid();
-    transaction.execute(
-        "DELETE FROM run WHERE number < min(?1,
-            coalesce((SELECT run FROM change ORDER BY ordinal LIMIT 1), ?1),
-            coalesce((SELECT run FROM read ORDER BY ordinal LIMIT 1), ?1),
-            coalesce((SELECT run FROM denied ORDER BY ordinal LIMIT 1), ?1),
-            coalesce((SELECT min(run) FROM intent), ?1))",
-        [run],
-    )?;
-    transaction.commit()?;
-    Ok(run)
 }
 
 /// Pages of the database that hold something.
@@ -201,16 +152,24 @@ pub(super) fn shrink(connection: &Connection, budget: Budget) -> rusqlite::Resul
 
 /// Has the database take all the space that it may ever need at once, and keep it: the ring goes on when something else has
 /// filled the disk.
+///
+/// Best effort as far as the disk has less: then it grows when it has to.
 #[expect(unsafe_code, reason = "rusqlite does not wrap sqlite3_file_control()")]
 fn grow_at_once(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
     let mut chunk_bytes = c_int::try_from(budget.chunk_bytes()).unwrap_or(c_int::MAX);
-    // SAFETY: the handle is that of an open connection, which outlives the call; a null name is the main database; and
-    // SQLITE_FCNTL_CHUNK_SIZE reads one C int behind the pointer (sqlite3.h), which is ours and live.
-    let code = unsafe {
-        let file = SQLITE_FCNTL_CHUNK_SIZE;
-        sqlite3_file_control(connection.handle(), std::ptr::null(), file, (&raw mut chunk_bytes).cast())
+    let mut size_bytes = i64::from(chunk_bytes);
+    // SAFETY: the handle is that of an open connection, which outlives both calls; a null name is the main database;
+    // SQLITE_FCNTL_CHUNK_SIZE reads one C int behind the pointer and SQLITE_FCNTL_SIZE_HINT one 64-bit integer (sqlite3.h), which
+    // are ours and live.
+    let (chunks, size) = unsafe {
+        let (handle, main) = (connection.handle(), std::ptr::null());
+        let chunks = sqlite3_file_control(handle, main, SQLITE_FCNTL_CHUNK_SIZE, (&raw mut chunk_bytes).cast());
+        (chunks, sqlite3_file_control(handle, main, SQLITE_FCNTL_SIZE_HINT, (&raw mut size_bytes).cast()))
     };
-    match code {
+    if size != SQLITE_OK {
+        log::warn!("can't reserve {chunk_bytes} bytes for the ring file; it grows when it has to");
+    }
+    match chunks {
         SQLITE_OK => Ok(()),
         code => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)),
     }
@@ -232,13 +191,17 @@ pub(super) fn reserve_wal(options: &RingOptions, budget: Budget) {
 
 /// The WAL of a database.
 pub(super) fn wal_of(database: &Path) -> PathBuf {
-    let mut wal = database.as_os_str().to_owned();
-    wal.push("-wal");
-    wal.into()
+    beside(database, "-wal")
 }
 
-fn random<const N: usize>() -> Result<[u8; N], RingError> {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| RingError::Random)?;
-    Ok(bytes)
+/// The shared memory that indexes the WAL of a database.
+pub(super) fn shm_of(database: &Path) -> PathBuf {
+    beside(database, "-shm")
+}
+
+/// A file beside another one, named after it.
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }

@@ -1,14 +1,15 @@
-//! Rows of the ring file: one function a statement.
+//! Rows of entries and intents in the ring file: one function a statement. Each row has the sum of its values.
 
 use std::net::IpAddr;
 
-use rusqlite::{CachedStatement, Connection, Transaction, params};
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{CachedStatement, Row, ToSql, Transaction};
 
-use super::{IntentNumber, State};
-use crate::audit::budget::{PAGE_BYTES, PAGE_USABLE_BYTES};
+use super::IntentNumber;
+use super::error::damaged;
+use super::sum::{Named, Sum};
 use crate::audit::class::Class;
 use crate::audit::entry::{Call, Entry, Outcome, Seq};
-use crate::audit::retention::{Extent, Limits, Retention};
 
 macro_rules! call_columns {
     () => {
@@ -19,16 +20,16 @@ macro_rules! call_columns {
 
 /// A statement that is run for every entry is not formatted each time.
 macro_rules! insert_entry_into {
-    ($table:literal, $more_columns:literal, $more_values:literal) => {
+    ($table:literal, $several:literal, $parameters:literal) => {
         concat!(
             "INSERT INTO ",
             $table,
             " (",
             call_columns!(),
             ", ordinal, seq, outcome, response_code, duration_us",
-            $more_columns,
-            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20",
-            $more_values,
+            $several,
+            ", sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21",
+            $parameters,
             ")"
         )
     };
@@ -37,11 +38,11 @@ macro_rules! insert_entry_into {
 /// The columns that hold a call, in `intent` and in the class tables.
 pub(in crate::audit) const CALL_COLUMNS: &str = call_columns!();
 
-/// What a row takes beside its texts: record header, numbers, cell pointer.
-const ROW_FIXED_BYTES: u64 = 64;
+/// What a row takes beside its texts: record header, numbers, sum, cell pointer.
+const ROW_FIXED_BYTES: u64 = 72;
 
 /// The size of a stored call; [`row_bytes`] in SQL.
-const ROW_BYTES_SQL: &str = "(64 + octet_length(method) + octet_length(path) + octet_length(user) + octet_length(roles) \
+pub(super) const ROW_BYTES_SQL: &str = "(72 + octet_length(method) + octet_length(path) + octet_length(user) + octet_length(roles) \
     + length(source_ip) + coalesce(octet_length(token_id), 0) + coalesce(length(trace_id), 0) \
     + coalesce(octet_length(user_agent), 0) + coalesce(length(forwarded_for), 0))";
 
@@ -56,64 +57,103 @@ pub(super) fn row_bytes(call: &Call) -> u64 {
     ROW_FIXED_BYTES + (texts + optional_texts + addresses + trace_id) as u64
 }
 
-/// Reads the accounts of the ring from the file.
-pub(super) fn load(connection: &Connection, limits: Limits) -> rusqlite::Result<State> {
-    let mut last_seq = connection.query_row("SELECT seq_base FROM ring", [], |row| row.get::<_, u64>(0))?;
-    for class in Class::ALL {
-        let sql = format!("SELECT coalesce((SELECT seq FROM {} ORDER BY ordinal DESC LIMIT 1), 0)", class.as_str());
-        last_seq = last_seq.max(connection.query_row(&sql, [], |row| row.get(0))?);
+/// A run of the agent: its number, and what names it in the sums of its rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) number: i64,
+    pub(super) epoch: [u8; 16],
+    pub(super) boot_id: [u8; 16],
+    pub(super) tag: u32,
+}
+
+impl Run {
+    fn named<'a>(&'a self, table: i64, call: &'a Call) -> Named<'a> {
+        let operation = call.operation.map(|operation| (operation.id, operation.permission.as_str()));
+        Named { epoch: &self.epoch, table, boot_id: &self.boot_id, tag: self.tag, operation }
     }
-    let [change, read, denied] = Class::ALL.map(|class| load_extents(connection, class));
-    let operations = connection
-        .prepare("SELECT operation_id, permission, number FROM operation")?
-        .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(State { last_seq: Seq(last_seq), retention: Retention::new(limits, [change?, read?, denied?]), operations })
 }
 
-fn load_extents(connection: &Connection, class: Class) -> rusqlite::Result<(Vec<Extent>, Extent)> {
-    let closed = connection
-        .prepare("SELECT first_ordinal, entries, charge_bytes FROM extent WHERE class = ?1 ORDER BY first_ordinal")?
-        .query_map([class.index()], |row| {
-            Ok(Extent { first_ordinal: row.get(0)?, entries: row.get(1)?, charge_bytes: row.get(2)? })
-        })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    let evicted = connection
-        .query_row("SELECT evicted FROM loss WHERE class = ?1", [class.index()], |row| row.get::<_, u64>(0))?;
-    let first_ordinal = closed.last().map_or(evicted + 1, Extent::end_ordinal);
+/// What the sums of intents name as their table; those of entries name the class.
+const INTENT_TABLE: i64 = 3;
+
+/// An intent that no outcome has closed.
+pub(super) struct OpenIntent {
+    pub(super) number: IntentNumber,
+    pub(super) row_bytes: u64,
+    /// The columns of its call.
+    call: Vec<Value>,
+    epoch: [u8; 16],
+    boot_id: [u8; 16],
+    tag: u32,
+    operation: Option<(String, String)>,
+}
+
+impl OpenIntent {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let operation = match (row.get(3)?, row.get(4)?) {
+            (Some(operation_id), Some(permission)) => Some((operation_id, permission)),
+            _ if row.get_ref(FIRST_CALL_COLUMN + 6)? == ValueRef::Null => None,
+            _ => return Err(damaged("an intent names no operation that the ring knows")),
+        };
+        let call =
+            (FIRST_CALL_COLUMN..FIRST_CALL_COLUMN + 15).map(|column| row.get(column)).collect::<Result<_, _>>()?;
+        let intent = Self {
+            number: IntentNumber(row.get(0)?),
+            row_bytes: row.get(FIRST_CALL_COLUMN + 15)?,
+            call,
+            epoch: row.get(5)?,
+            boot_id: row.get(1)?,
+            tag: row.get(2)?,
+            operation,
+        };
+        let is_older_than_sums = row.get::<_, Option<i64>>(6)?.is_some();
+        let mut sum = intent.named(INTENT_TABLE).sum();
+        intent.call.iter().for_each(|value| sum.add(value.into()));
+        sum.add(row.get_ref(0)?);
+        match row.get::<_, Option<i64>>(7)? {
+            Some(stored) if stored == sum.value() => Ok(intent),
+            None if is_older_than_sums => Ok(intent),
+            _ => Err(damaged("an intent is not what was stored")),
+        }
+    }
+
+    fn named(&self, table: i64) -> Named<'_> {
+        let operation = self.operation.as_ref().map(|(id, permission)| (id.as_str(), permission.as_str()));
+        Named { epoch: &self.epoch, table, boot_id: &self.boot_id, tag: self.tag, operation }
+    }
+}
+
+/// The first column of the call in what [`open_intents`] selects.
+const FIRST_CALL_COLUMN: usize = 8;
+
+/// The intents that no outcome has closed, oldest first.
+pub(super) fn open_intents(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<OpenIntent>> {
     let sql = format!(
-        "SELECT count(*), coalesce(sum({PAGE_BYTES} / ({PAGE_USABLE_BYTES} / {ROW_BYTES_SQL})), 0) FROM {} WHERE ordinal >= ?1",
-        class.as_str()
+        "SELECT intent.number, run.boot_id, run.tag, operation.operation_id, operation.permission, ring.epoch, \
+            ring.sums_after, sum, {CALL_COLUMNS}, {ROW_BYTES_SQL} \
+         FROM intent CROSS JOIN ring LEFT JOIN run ON run.number = intent.run \
+            LEFT JOIN operation ON operation.number = intent.operation ORDER BY intent.number"
     );
-    let open = connection.query_row(&sql, [first_ordinal], |row| {
-        Ok(Extent { first_ordinal, entries: row.get(0)?, charge_bytes: row.get(1)? })
-    })?;
-    Ok((closed, open))
-}
-
-/// The intents that no outcome has closed, oldest first, and the size of each.
-pub(super) fn open_intents(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<(IntentNumber, u64)>> {
-    let sql = format!("SELECT number, {ROW_BYTES_SQL} FROM intent ORDER BY number");
     let mut statement = transaction.prepare(&sql)?;
-    let rows = statement.query_map([], |row| Ok((IntentNumber(row.get(0)?), row.get(1)?)))?;
-    rows.collect()
+    statement.query_map([], OpenIntent::read)?.collect()
 }
 
 pub(super) fn insert_intent(
     transaction: &Transaction<'_>,
-    run: i64,
+    run: &Run,
     number: IntentNumber,
     call: &Call,
     operation: Option<i64>,
 ) -> rusqlite::Result<()> {
     // An intent that a transaction which seemed to fail did store is stored once.
     let sql = format!(
-        "INSERT INTO intent ({CALL_COLUMNS}, number) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT (number) DO NOTHING"
+        "INSERT INTO intent ({CALL_COLUMNS}, number, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT (number) DO NOTHING"
     );
     let mut statement = transaction.prepare_cached(&sql)?;
-    bind_call(&mut statement, run, call, operation)?;
-    statement.raw_bind_parameter(16, number.0)?;
-    statement.raw_execute().map(drop)
+    let mut row = Bound::new(&mut statement, &run.named(INTENT_TABLE, call));
+    bind_call(&mut row, run, call, operation)?;
+    row.bind(number.0)?;
+    row.execute()
 }
 
 pub(super) fn delete_intent(transaction: &Transaction<'_>, number: IntentNumber) -> rusqlite::Result<()> {
@@ -123,22 +163,26 @@ pub(super) fn delete_intent(transaction: &Transaction<'_>, number: IntentNumber)
 /// Turns an open intent into an entry of class `change` with outcome `interrupted`.
 pub(super) fn insert_interrupted(
     transaction: &Transaction<'_>,
-    number: IntentNumber,
+    intent: &OpenIntent,
     ordinal: u64,
     seq: Seq,
 ) -> rusqlite::Result<()> {
-    let sql = format!(
-        "INSERT INTO change (ordinal, seq, outcome, response_code, duration_us, {CALL_COLUMNS}) \
-         SELECT ?2, ?3, ?4, 0, 0, {CALL_COLUMNS} FROM intent WHERE number = ?1"
-    );
-    let outcome = Outcome::Interrupted as i64;
-    transaction.execute(&sql, params![number.0, ordinal, seq.0, outcome])?;
-    delete_intent(transaction, number)
+    let mut statement = transaction.prepare_cached(insert_entry_into!("change", "", ""))?;
+    let mut row = Bound::new(&mut statement, &intent.named(Class::Change as i64));
+    intent.call.iter().try_for_each(|value| row.bind(value))?;
+    row.bind(ordinal)?;
+    row.bind(seq.0)?;
+    row.bind(Outcome::Interrupted as i64)?;
+    row.bind(0)?;
+    row.bind(0)?;
+    row.one_call();
+    row.execute()?;
+    delete_intent(transaction, intent.number)
 }
 
 pub(super) fn insert_entry(
     transaction: &Transaction<'_>,
-    run: i64,
+    run: &Run,
     ordinal: u64,
     seq: Seq,
     entry: &Entry,
@@ -147,80 +191,78 @@ pub(super) fn insert_entry(
     let sql = match entry.class {
         Class::Change => insert_entry_into!("change", "", ""),
         Class::Read => insert_entry_into!("read", "", ""),
-        Class::Denied => insert_entry_into!("denied", ", calls, span_us", ", ?21, ?22"),
+        Class::Denied => insert_entry_into!("denied", ", calls, span_us", ", ?22, ?23"),
     };
     let mut statement = transaction.prepare_cached(sql)?;
-    bind_call(&mut statement, run, &entry.call, operation)?;
-    statement.raw_bind_parameter(16, ordinal)?;
-    statement.raw_bind_parameter(17, seq.0)?;
-    statement.raw_bind_parameter(18, entry.outcome as i64)?;
-    statement.raw_bind_parameter(19, entry.response_code)?;
-    statement.raw_bind_parameter(20, entry.duration_us)?;
+    let mut row = Bound::new(&mut statement, &run.named(entry.class as i64, &entry.call));
+    bind_call(&mut row, run, &entry.call, operation)?;
+    row.bind(ordinal)?;
+    row.bind(seq.0)?;
+    row.bind(entry.outcome as i64)?;
+    row.bind(entry.response_code)?;
+    row.bind(entry.duration_us)?;
     if entry.class == Class::Denied {
-        statement.raw_bind_parameter(21, entry.calls)?;
-        statement.raw_bind_parameter(22, entry.span_us)?;
+        row.bind(entry.calls)?;
+        row.bind(entry.span_us)?;
+    } else {
+        row.one_call();
     }
-    statement.raw_execute().map(drop)
+    row.execute()
 }
 
-/// Binds parameters 1 to 15 in the order of [`CALL_COLUMNS`].
-fn bind_call(
-    statement: &mut CachedStatement<'_>,
-    run: i64,
-    call: &Call,
-    operation: Option<i64>,
-) -> rusqlite::Result<()> {
+/// Binds the call in the order of [`CALL_COLUMNS`].
+fn bind_call(row: &mut Bound<'_, '_>, run: &Run, call: &Call, operation: Option<i64>) -> rusqlite::Result<()> {
     let (arrival, actor) = (&call.arrival, &call.actor);
-    statement.raw_bind_parameter(1, run)?;
-    statement.raw_bind_parameter(2, arrival.timestamp_ms)?;
-    statement.raw_bind_parameter(3, arrival.monotonic_us)?;
-    statement.raw_bind_parameter(4, arrival.clock_synced)?;
-    statement.raw_bind_parameter(5, &call.method)?;
-    statement.raw_bind_parameter(6, &call.path)?;
-    statement.raw_bind_parameter(7, operation)?;
-    statement.raw_bind_parameter(8, &actor.user)?;
-    statement.raw_bind_parameter(9, &actor.roles)?;
-    statement.raw_bind_parameter(10, actor.token_id.as_ref())?;
-    statement.raw_bind_parameter(11, actor.auth_method.map_or(0, |method| method as i64 + 1))?;
-    statement.raw_bind_parameter(12, Octets::of(call.source_ip).as_bytes())?;
-    statement.raw_bind_parameter(13, call.trace_id.as_ref().map(<[u8; 16]>::as_slice))?;
-    statement.raw_bind_parameter(14, call.user_agent.as_ref())?;
-    statement.raw_bind_parameter(15, call.forwarded_for.map(Octets::of).as_ref().map(Octets::as_bytes))
+    row.bind(run.number)?;
+    row.bind(arrival.timestamp_ms)?;
+    row.bind(arrival.monotonic_us)?;
+    row.bind(arrival.clock_synced)?;
+    row.bind(&call.method)?;
+    row.bind(&call.path)?;
+    row.bind(operation)?;
+    row.bind(&actor.user)?;
+    row.bind(&actor.roles)?;
+    row.bind(actor.token_id.as_ref())?;
+    row.bind(actor.auth_method.map_or(0, |method| method as i64 + 1))?;
+    row.bind(Octets::of(call.source_ip).as_bytes())?;
+    row.bind(call.trace_id.as_ref().map(<[u8; 16]>::as_slice))?;
+    row.bind(call.user_agent.as_ref())?;
+    row.bind(call.forwarded_for.map(Octets::of).as_ref().map(Octets::as_bytes))
 }
 
-pub(super) fn insert_extent(transaction: &Transaction<'_>, class: Class, extent: Extent) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO extent (class, first_ordinal, entries, charge_bytes) VALUES (?1, ?2, ?3, ?4)";
-    let Extent { first_ordinal, entries, charge_bytes } = extent;
-    let values = params![class.index(), first_ordinal, entries, charge_bytes];
-    transaction.prepare_cached(sql)?.execute(values).map(drop)
+/// A row about to be inserted: binds its values one after the other, and their sum after the last.
+struct Bound<'s, 'c> {
+    statement: &'s mut CachedStatement<'c>,
+    bound: usize,
+    sum: Sum,
 }
 
-/// Deletes an extent and its entries, and counts them as evicted.
-pub(super) fn delete_extent(transaction: &Transaction<'_>, class: Class, extent: Extent) -> rusqlite::Result<()> {
-    let calls = match class {
-        Class::Denied => transaction
-            .prepare_cached("SELECT sum(calls) FROM denied WHERE ordinal < ?1")?
-            .query_row([extent.end_ordinal()], |row| row.get(0))?,
-        Class::Change | Class::Read => extent.entries,
-    };
-    transaction
-        .prepare_cached("UPDATE loss SET evicted = evicted + ?2, evicted_calls = evicted_calls + ?3 WHERE class = ?1")?
-        .execute(params![class.index(), extent.entries, calls])?;
-    let entries = format!("DELETE FROM {} WHERE ordinal < ?1", class.as_str());
-    transaction.prepare_cached(&entries)?.execute([extent.end_ordinal()])?;
-    let account = "DELETE FROM extent WHERE class = ?1 AND first_ordinal < ?2";
-    transaction.prepare_cached(account)?.execute(params![class.index(), extent.end_ordinal()]).map(drop)
-}
+impl<'s, 'c> Bound<'s, 'c> {
+    fn new(statement: &'s mut CachedStatement<'c>, named: &Named<'_>) -> Self {
+        Self { statement, bound: 0, sum: named.sum() }
+    }
 
-/// Adds to one of the counters of table `loss`: `dropped`, `interrupted` or `coalesced`.
-pub(super) fn add_loss(
-    transaction: &Transaction<'_>,
-    class: Class,
-    counter: &'static str,
-    calls: u64,
-) -> rusqlite::Result<()> {
-    let sql = format!("UPDATE loss SET {counter} = {counter} + ?2 WHERE class = ?1");
-    transaction.prepare_cached(&sql)?.execute(params![class.index(), calls]).map(drop)
+    fn bind(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
+        let value = value.to_sql()?;
+        match &value {
+            ToSqlOutput::Borrowed(value) => self.sum.add(*value),
+            ToSqlOutput::Owned(value) => self.sum.add(value.into()),
+            _ => return Err(damaged("a value has no sum")),
+        }
+        self.bound += 1;
+        self.statement.raw_bind_parameter(self.bound, value)
+    }
+
+    /// The entry stands for one call, which only entries of class `denied` say in columns.
+    fn one_call(&mut self) {
+        self.sum.add(ValueRef::Integer(1));
+        self.sum.add(ValueRef::Integer(0));
+    }
+
+    fn execute(self) -> rusqlite::Result<()> {
+        self.statement.raw_bind_parameter(self.bound + 1, self.sum.value())?;
+        self.statement.raw_execute().map(drop)
+    }
 }
 
 /// An address in network order.

@@ -1,6 +1,5 @@
 //! The WAL stays within its cap: it is moved into the database in good time, and where that can't be, nothing more is written.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use rusqlite::Row;
@@ -24,6 +23,13 @@ struct Wal {
 impl Ring {
     /// Moves the WAL's pages into the database when there are many. To be called when nobody waits.
     pub fn checkpoint(&mut self) -> Result<(), RingError> {
+        match self.checkpoint_here() {
+            Err(error) if error.is_damage() => self.replace_damaged(&error),
+            done => done,
+        }
+    }
+
+    fn checkpoint_here(&mut self) -> Result<(), RingError> {
         let frames = self.wal_checkpoint("NOOP")?.frames;
         if frames < self.budget.wal_frames() / 2 {
             return Ok(());
@@ -35,7 +41,7 @@ impl Ring {
     }
 
     /// Moves what it can without waiting for anyone. The first time is when the database takes its space.
-    pub(super) fn move_wal(&self) -> Result<(), RingError> {
+    pub(super) fn move_wal(&mut self) -> Result<(), RingError> {
         self.wal_checkpoint("PASSIVE").map(drop)
     }
 
@@ -49,27 +55,32 @@ impl Ring {
         if self.restart_wal()?.is_busy { Err(RingError::WalHeld) } else { Ok(()) }
     }
 
+    /// Moves all of the WAL into the database; false where someone is in the way. To be called while the gate is closed.
+    pub(super) fn empty_wal(&mut self) -> Result<bool, RingError> {
+        Ok(!self.wal_checkpoint("TRUNCATE")?.is_busy)
+    }
+
     /// Moves all of the WAL and has the next transaction begin it anew, if no reader is in the way.
-    fn restart_wal(&self) -> Result<Wal, RingError> {
+    fn restart_wal(&mut self) -> Result<Wal, RingError> {
         // Readers of this process wait for a moment; those of another process are not waited for.
         let gate = Gate::clone(&self.gate);
-        let _no_reader = gate.write().unwrap_or_else(PoisonError::into_inner);
+        let _no_reader = gate.close();
         self.busy_timeout(Duration::ZERO)?;
         let wal = self.wal_checkpoint("RESTART");
         self.busy_timeout(BUSY_TIMEOUT)?;
         wal
     }
 
-    fn wal_checkpoint(&self, mode: &str) -> Result<Wal, RingError> {
+    fn wal_checkpoint(&mut self, mode: &str) -> Result<Wal, RingError> {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
         // Negative where SQLite can't tell, because another program is at it.
         let frames = |row: &Row<'_>| row.get::<_, i64>(1).map(|frames| u64::try_from(frames).unwrap_or(0));
         let wal = |row: &Row<'_>| Ok(Wal { is_busy: row.get(0)?, frames: frames(row)? });
-        let wal = self.connection.prepare_cached(&sql).and_then(|mut pragma| pragma.query_row([], wal));
+        let wal = self.file()?.connection.prepare_cached(&sql).and_then(|mut pragma| pragma.query_row([], wal));
         wal.during("move the WAL into the database")
     }
 
-    fn busy_timeout(&self, timeout: Duration) -> Result<(), RingError> {
-        self.connection.busy_timeout(timeout).during("set the time to wait for other programs")
+    fn busy_timeout(&mut self, timeout: Duration) -> Result<(), RingError> {
+        self.file()?.connection.busy_timeout(timeout).during("set the time to wait for other programs")
     }
 }

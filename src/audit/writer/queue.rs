@@ -76,6 +76,8 @@ struct State {
     last_intent: IntentNumber,
     /// Calls that left no entry and are not counted in the ring yet.
     dropped: [u64; 3],
+    /// Whether the thread has to look after the ring, although nothing is queued.
+    looks: bool,
     /// Since when a batch is being stored.
     storing_since: Option<Instant>,
     /// Why the last attempt to store failed.
@@ -99,6 +101,7 @@ impl Queue {
             last_seq,
             last_intent: IntentNumber(0),
             dropped: [0; 3],
+            looks: false,
             storing_since: None,
             failure: None,
             closed: None,
@@ -151,6 +154,12 @@ impl Queue {
     pub(super) fn push_flush(&self) -> Option<oneshot::Receiver<()>> {
         let mut state = self.lock();
         (state.settled < state.queued).then(|| self.wait_for_all(&mut state))
+    }
+
+    /// Has the thread look after the ring at once, with whatever is queued.
+    pub(super) fn look(&self) {
+        self.lock().looks = true;
+        self.wake.notify_one();
     }
 
     /// Counts a call that leaves no entry.
@@ -208,7 +217,7 @@ impl Queue {
             let now = Instant::now();
             let is_due =
                 state.closed.is_some() || state.is_full(self.batch_bytes) || state.due.is_some_and(|due| due <= now);
-            if is_due && state.has_work() {
+            if is_due && state.has_work() || std::mem::take(&mut state.looks) {
                 state.storing_since = Some(now);
                 return Some(state.take_batch(self.batch_bytes));
             }

@@ -1,0 +1,239 @@
+//! The ring's accounts: what it holds and what it has lost, in memory as in the file.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, Row, Transaction, params};
+
+use super::error::damaged;
+use super::rows::{ROW_BYTES_SQL, Run};
+use crate::audit::budget::{PAGE_BYTES, PAGE_USABLE_BYTES};
+use crate::audit::class::Class;
+use crate::audit::entry::{Call, Seq};
+use crate::audit::retention::{Extent, Limits, Retention};
+
+/// What the file holds, kept in memory.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    pub(super) last_seq: Seq,
+    pub(super) retention: Retention,
+    pub(super) losses: [Loss; 3],
+    /// Whether `losses` is behind the file.
+    losses_moved: bool,
+    /// Operation ID and permission to number.
+    operations: HashMap<(String, String), i64>,
+}
+
+/// What a class has lost: its row of table `loss`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) evicted: u64,
+    pub(super) dropped: u64,
+    pub(super) interrupted: u64,
+    pub(super) coalesced: u64,
+    pub(super) evicted_calls: u64,
+    pub(super) lost: u64,
+}
+
+impl Loss {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            evicted: row.get(0)?,
+            dropped: row.get(1)?,
+            interrupted: row.get(2)?,
+            coalesced: row.get(3)?,
+            evicted_calls: row.get(4)?,
+            lost: row.get(5)?,
+        })
+    }
+
+    /// Stores it as what a new ring begins with.
+    pub(super) fn insert(self, transaction: &Transaction<'_>, class: Class) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO loss (class, evicted, dropped, interrupted, coalesced, evicted_calls, lost) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let Self { evicted, dropped, interrupted, coalesced, evicted_calls, lost } = self;
+        let values = params![class.index(), evicted, dropped, interrupted, coalesced, evicted_calls, lost];
+        transaction.execute(sql, values).map(drop)
+    }
+}
+
+impl Accounts {
+    /// Reads the accounts from the file, and checks that they fit each other and the entries.
+    pub(super) fn load(connection: &Connection, limits: Limits) -> rusqlite::Result<Self> {
+        let mut last_seq = connection.query_row("SELECT seq_base FROM ring", [], |row| row.get::<_, u64>(0))?;
+        for class in Class::ALL {
+            let sql = format!("SELECT coalesce((SELECT seq FROM {} ORDER BY ordinal DESC LIMIT 1), 0)", class.as_str());
+            last_seq = last_seq.max(connection.query_row(&sql, [], |row| row.get(0))?);
+        }
+        let losses = losses(connection)?;
+        let [change, read, denied] =
+            Class::ALL.map(|class| load_extents(connection, class, losses[class.index()].evicted));
+        let operations = connection
+            .prepare("SELECT operation_id, permission, number FROM operation")?
+            .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        let retention = Retention::new(limits, [change?, read?, denied?]);
+        Ok(Self { last_seq: Seq(last_seq), retention, losses, losses_moved: false, operations })
+    }
+
+    /// Makes room for an entry and gives it its ordinal.
+    pub(super) fn admit(
+        &mut self,
+        transaction: &Transaction<'_>,
+        class: Class,
+        charge_bytes: u64,
+    ) -> rusqlite::Result<u64> {
+        while let Some(victim) = self.retention.victim(class, charge_bytes) {
+            self.evict(transaction, victim)?;
+        }
+        let (ordinal, completed) = self.retention.admit(class, charge_bytes);
+        if let Some(extent) = completed {
+            insert_extent(transaction, class, extent)?;
+        }
+        Ok(ordinal)
+    }
+
+    /// Gives up the oldest extent of a class.
+    pub(super) fn evict(&mut self, transaction: &Transaction<'_>, class: Class) -> rusqlite::Result<()> {
+        let (evicted, left) = self.retention.evict(class);
+        delete_extent(transaction, class, evicted)?;
+        self.losses_moved = true;
+        left.map_or(Ok(()), |left| insert_extent(transaction, class, left))
+    }
+
+    /// Adds to one of the counters of table `loss`: `dropped`, `interrupted` or `coalesced`.
+    pub(super) fn add_loss(
+        &mut self,
+        transaction: &Transaction<'_>,
+        class: Class,
+        counter: &'static str,
+        calls: u64,
+    ) -> rusqlite::Result<()> {
+        self.losses_moved = true;
+        let sql = format!("UPDATE loss SET {counter} = {counter} + ?2 WHERE class = ?1");
+        transaction.prepare_cached(&sql)?.execute(params![class.index(), calls]).map(drop)
+    }
+
+    /// Brings memory up to what the transaction has changed.
+    pub(super) fn settle(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        if std::mem::take(&mut self.losses_moved) {
+            self.losses = losses(transaction)?;
+        }
+        Ok(())
+    }
+
+    /// The number of the operation that a call names.
+    pub(super) fn operation_number(
+        &mut self,
+        transaction: &Transaction<'_>,
+        call: &Call,
+    ) -> rusqlite::Result<Option<i64>> {
+        let Some(operation) = call.operation else {
+            return Ok(None);
+        };
+        let key = (operation.id.to_owned(), operation.permission.as_str().to_owned());
+        if let Some(&number) = self.operations.get(&key) {
+            return Ok(Some(number));
+        }
+        let sql = "INSERT INTO operation (operation_id, permission) VALUES (?1, ?2)";
+        transaction.execute(sql, params![key.0, key.1])?;
+        let number = transaction.last_insert_rowid();
+        self.operations.insert(key, number);
+        Ok(Some(number))
+    }
+}
+
+/// Stores that a run with this tag begins, unless it is stored, forgets runs that no entry names any more, and gives the run.
+pub(super) fn begin_run(
+    transaction: &Transaction<'_>,
+    tag: u32,
+    boot_id: [u8; 16],
+    started_ms: i64,
+) -> rusqlite::Result<Run> {
+    let epoch = transaction.query_row("SELECT epoch FROM ring", [], |row| row.get(0))?;
+    let newest = "SELECT number FROM run WHERE number = (SELECT max(number) FROM run) AND tag = ?1 AND boot_id = ?2";
+    let stored = transaction.prepare(newest)?.query_map(params![tag, boot_id], |row| row.get(0))?.next().transpose()?;
+    if let Some(number) = stored {
+        return Ok(Run { number, epoch, boot_id, tag });
+    }
+    transaction.execute(
+        "INSERT INTO run (tag, boot_id, started_ms, version) VALUES (?1, ?2, ?3, ?4)",
+        params![tag, boot_id, started_ms, env!("CARGO_PKG_VERSION")],
+    )?;
+    let number = transaction.last_insert_rowid();
+    transaction.execute(
+        "DELETE FROM run WHERE number < min(?1,
+            coalesce((SELECT run FROM change ORDER BY ordinal LIMIT 1), ?1),
+            coalesce((SELECT run FROM read ORDER BY ordinal LIMIT 1), ?1),
+            coalesce((SELECT run FROM denied ORDER BY ordinal LIMIT 1), ?1),
+            coalesce((SELECT min(run) FROM intent), ?1))",
+        [number],
+    )?;
+    Ok(Run { number, epoch, boot_id, tag })
+}
+
+fn losses(connection: &Connection) -> rusqlite::Result<[Loss; 3]> {
+    let sql = "SELECT evicted, dropped, interrupted, coalesced, evicted_calls, lost FROM loss WHERE class = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut losses = [Loss::default(); 3];
+    for (class, loss) in losses.iter_mut().enumerate() {
+        *loss = statement.query_row([class], Loss::read)?;
+    }
+    Ok(losses)
+}
+
+fn load_extents(connection: &Connection, class: Class, evicted: u64) -> rusqlite::Result<(Vec<Extent>, Extent)> {
+    let closed = connection
+        .prepare("SELECT first_ordinal, entries, charge_bytes FROM extent WHERE class = ?1 ORDER BY first_ordinal")?
+        .query_map([class.index()], |row| {
+            Ok(Extent { first_ordinal: row.get(0)?, entries: row.get(1)?, charge_bytes: row.get(2)? })
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut next = evicted + 1;
+    for extent in &closed {
+        // Each entry is charged a page at most, so none of these sums can overflow.
+        let is_sound = extent.entries < 1 << 40 && extent.charge_bytes <= extent.entries * PAGE_BYTES;
+        if extent.first_ordinal != next || !is_sound {
+            return Err(damaged("the extents of the ring do not follow each other"));
+        }
+        next = extent.end_ordinal();
+    }
+    let table = class.as_str();
+    let sql = format!(
+        "SELECT count(*), coalesce(sum({PAGE_BYTES} / ({PAGE_USABLE_BYTES} / {ROW_BYTES_SQL})), 0) FROM {table} WHERE ordinal >= ?1"
+    );
+    let open = connection.query_row(&sql, [next], |row| {
+        Ok(Extent { first_ordinal: next, entries: row.get(0)?, charge_bytes: row.get(1)? })
+    })?;
+    let ends = format!("SELECT (SELECT min(ordinal) FROM {table}), (SELECT max(ordinal) FROM {table})");
+    let ends: (Option<u64>, Option<u64>) = connection.query_row(&ends, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let end = open.end_ordinal();
+    let expected = if end > evicted + 1 { (Some(evicted + 1), Some(end - 1)) } else { (None, None) };
+    if ends != expected {
+        return Err(damaged("the ring does not hold the entries that its extents name"));
+    }
+    Ok((closed, open))
+}
+
+fn insert_extent(transaction: &Transaction<'_>, class: Class, extent: Extent) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO extent (class, first_ordinal, entries, charge_bytes) VALUES (?1, ?2, ?3, ?4)";
+    let Extent { first_ordinal, entries, charge_bytes } = extent;
+    let values = params![class.index(), first_ordinal, entries, charge_bytes];
+    transaction.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+/// Deletes an extent and its entries, and counts them as evicted.
+fn delete_extent(transaction: &Transaction<'_>, class: Class, extent: Extent) -> rusqlite::Result<()> {
+    let calls = match class {
+        Class::Denied => transaction
+            .prepare_cached("SELECT sum(calls) FROM denied WHERE ordinal < ?1")?
+            .query_row([extent.end_ordinal()], |row| row.get(0))?,
+        Class::Change | Class::Read => extent.entries,
+    };
+    transaction
+        .prepare_cached("UPDATE loss SET evicted = evicted + ?2, evicted_calls = evicted_calls + ?3 WHERE class = ?1")?
+        .execute(params![class.index(), extent.entries, calls])?;
+    let entries = format!("DELETE FROM {} WHERE ordinal < ?1", class.as_str());
+    transaction.prepare_cached(&entries)?.execute([extent.end_ordinal()])?;
+    let account = "DELETE FROM extent WHERE class = ?1 AND first_ordinal < ?2";
+    transaction.prepare_cached(account)?.execute(params![class.index(), extent.end_ordinal()]).map(drop)
+}
