@@ -299,15 +299,10 @@ fn held(transaction: &Transaction<'_>) -> rusqlite::Result<[Held; 3]> {
         if let (Some(first), Some(last)) = ends.optional()?.unwrap_or_default() {
             // Only pages that are not this table's can say that.
             if first > last || first == 0 {
-                return Err(damaged());
+                return Err(damaged("a class ends before it begins"));
             }
             all[class.index()] = Held { first, last };
         }
     }
     Ok(all)
-}
-
-/// What SQLite would say if it knew what the numbers mean.
-fn damaged() -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), None)
 }
