@@ -16,11 +16,11 @@ mod handlers;
 mod intent;
 mod kernel_kill;
 mod kill;
+mod media;
 mod misplaced_pages;
 mod node_changes;
 mod node_input;
 mod openapi;
-
 mod permission_matrix;
 mod power_cut;
 mod ring_property;

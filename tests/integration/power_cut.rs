@@ -3,15 +3,13 @@
 //! Short form: with all other tests. Long form, such as 200 cuts with progress:
 //! `ROUNDS=200 cargo test --release --test integration power_cut -- --nocapture --test-threads=1`
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Agent, Answered, Callers, Calls, Crash, Dice, Disk, Load, Medium, Node, can_isolate, progress, rounds,
+    Agent, Answered, Callers, Calls, Crash, Dice, Disk, Load, Medium, Node, progress, rounds, wal_without_sync,
 };
 
 const STRICT: &str = "[audit]\nmax_entries = 20000\nmax_bytes = 16777216\n[audit.read]\ndurability = \"strict\"\n";
@@ -158,18 +156,6 @@ fn a_power_cut_takes_no_relaxed_entry_older_than_the_window() {
 fn control_a_longer_window_loses_older_entries() {
     let Some(oldest) = oldest_missing(LONG_WINDOW, 1) else { return };
     assert!(oldest > WINDOW + FLUSH, "the rig can't tell windows apart: the oldest was missing for {oldest:?}");
-}
-
-/// A library that leaves out the sync of the WAL at a commit, as `synchronous=NORMAL` does.
-fn wal_without_sync(node: &Node) -> Option<PathBuf> {
-    can_isolate(&["/usr/bin/cc"]).then(|| {
-        let library = node.folder().join("wal_without_sync.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/wal_without_sync.c");
-        let built =
-            Command::new("/usr/bin/cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
-        assert!(built.unwrap().success());
-        library
-    })
 }
 
 #[test]

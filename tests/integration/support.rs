@@ -18,7 +18,7 @@ pub(crate) use dice::Dice;
 pub(crate) use disk::{Disk, Medium};
 pub(crate) use http::{Connection, Request, Response, assert_is_error};
 pub(crate) use ledger::Ledger;
-pub(crate) use load::{Answered, Callers, Calls, Load, missing};
+pub(crate) use load::{Answered, Callers, Calls, Load};
 pub(crate) use ring_file::RingFile;
 
 /// Waits for what happens in its own time, such as the agent's noticing that a client has gone. The one place that waits.
@@ -61,6 +61,18 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 /// Runs a command of the binary to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
+}
+
+/// A library that leaves out the sync of the WAL at a commit, as `synchronous=NORMAL` does.
+pub(crate) fn wal_without_sync(node: &Node) -> Option<std::path::PathBuf> {
+    can_isolate(&["/usr/bin/cc"]).then(|| {
+        let library = node.folder().join("wal_without_sync.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/wal_without_sync.c");
+        let built =
+            Command::new("/usr/bin/cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
+        assert!(built.unwrap().success());
+        library
+    })
 }
 
 /// How often a test does what it does: as often as `ROUNDS` says in its long form, a few times in its short form.

@@ -53,6 +53,7 @@ pub(crate) struct Load {
 struct Progress {
     ended: AtomicBool,
     answered: AtomicU64,
+    slowest_us: AtomicU64,
 }
 
 impl Load {
@@ -82,6 +83,11 @@ impl Load {
         eventually("answers under load", || (self.progress.answered.load(Ordering::Relaxed) >= answers).then_some(()));
     }
 
+    /// The longest that anyone has waited for an answer.
+    pub(crate) fn slowest(&self) -> Duration {
+        Duration::from_micros(self.progress.slowest_us.load(Ordering::Relaxed))
+    }
+
     /// Ends the callers, and gives the calls that were answered as their class demands. Refusals are not among them.
     pub(crate) fn end(self) -> Vec<Answered> {
         self.progress.ended.store(true, Ordering::Relaxed);
@@ -108,8 +114,11 @@ impl Caller {
             }
             let marker = format!("{}-{number}", self.name);
             let request = self.request.clone().header("User-Agent", &marker);
+            let called = Instant::now();
             let Ok(response) = connection.try_call(&request) else { break };
             let at = Instant::now();
+            let took_us = u64::try_from((at - called).as_micros()).unwrap();
+            self.progress.slowest_us.fetch_max(took_us, Ordering::Relaxed);
             if let Some(id) = acknowledged(&response) {
                 answered.push(Answered { id, marker, status: response.status, at });
                 self.progress.answered.fetch_add(1, Ordering::Relaxed);
