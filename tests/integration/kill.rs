@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Callers, Calls, Crash, Dice, Load, Node, Request, progress, rounds};
+use crate::support::{Callers, Calls, Crash, Dice, Load, Node, Request, is_long, progress, rounds};
 
 const RING: &str = "[audit]\nmax_entries = 20000\nmax_bytes = 16777216\n";
 const CALLERS: Callers = Callers { number: 32, calls: Calls::Mixed, pause: Duration::ZERO };
@@ -17,8 +17,9 @@ const ANSWERS: u64 = 50;
 /// The agent is killed at any moment of this time.
 const MOMENTS: Duration = Duration::from_millis(100);
 
-/// How soon an agent serves again after it was killed. One that is not optimised, on a machine that has more to do, gets more.
-const SERVES_AGAIN: Duration = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
+/// How soon an agent serves again after it was killed: asked in the long form only, of a release build on a machine that has nothing
+/// else to do.
+const SERVES_AGAIN: Duration = Duration::from_secs(1);
 
 /// Kills agents with these durabilities. Gives how often one did not know an entry any more that it had answered.
 fn lossy_kills(durabilities: &str, rounds: u32) -> u32 {
@@ -38,7 +39,7 @@ fn lossy_kills(durabilities: &str, rounds: u32) -> u32 {
         let agent_again = node.start();
         assert_eq!(agent_again.call(&Request::get("/health/ready")).status, 200);
         let serves_again = started.elapsed();
-        assert!(serves_again < SERVES_AGAIN, "kill {round}: it served again after {serves_again:?}");
+        assert!(!is_long() || serves_again < SERVES_AGAIN, "kill {round}: it served again after {serves_again:?}");
         slowest = slowest.max(serves_again);
 
         let recovery = crash.check(agent_again);

@@ -16,6 +16,7 @@ mod handlers;
 mod intent;
 mod kernel_kill;
 mod kill;
+mod lost_file;
 mod media;
 mod misplaced_pages;
 mod node_changes;

@@ -80,9 +80,14 @@ pub(crate) fn rounds(short: u32) -> u32 {
     std::env::var("ROUNDS").map_or(short, |rounds| rounds.parse().expect("ROUNDS is a number"))
 }
 
+/// Whether this is the long form of a test, which has the machine for itself.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("ROUNDS").is_some()
+}
+
 /// Says how far the long form of a test is.
 pub(crate) fn progress(line: &str) {
-    if std::env::var_os("ROUNDS").is_some() {
+    if is_long() {
         eprintln!("{line}");
     }
 }
