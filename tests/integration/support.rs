@@ -18,7 +18,7 @@ pub(crate) use dice::Dice;
 pub(crate) use disk::{Disk, Medium};
 pub(crate) use http::{Connection, Request, Response, assert_is_error};
 pub(crate) use ledger::Ledger;
-pub(crate) use load::{Answered, Callers, Calls, Load};
+pub(crate) use load::{Answered, Callers, Calls, Load, missing};
 pub(crate) use ring_file::RingFile;
 
 /// Waits for what happens in its own time, such as the agent's noticing that a client has gone. The one place that waits.

@@ -87,6 +87,19 @@ fn a_change_happens_after_its_intent_is_stored_and_is_answered_after_its_outcome
 }
 
 #[test]
+fn a_look_wakes_the_thread_even_if_nothing_is_queued() {
+    in_every_order(|| {
+        let store = Store::new(8);
+        let looker = spawn(&store, |store| store.queue.look());
+        let batch = store.queue.next_batch().expect("nobody closes it");
+        assert!(batch.records.is_empty());
+        store.queue.settle(batch, Answer::Stored);
+        looker.join().unwrap();
+        assert_settled(&store);
+    });
+}
+
+#[test]
 fn what_was_not_taken_is_never_answered_as_stored() {
     in_every_order(|| {
         let store = Store::new(8);
