@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic: that is how it fails")]
 #![expect(clippy::disallowed_methods, reason = "tests start the agent and its peers")]
 
+mod bounded;
 mod clocks;
 mod command_line;
 mod concurrent;
@@ -12,6 +13,7 @@ mod deadlines;
 mod disk_full;
 mod every_call;
 mod exact;
+mod flood;
 mod handlers;
 mod intent;
 mod kernel_kill;

@@ -1,0 +1,130 @@
+//! The ring never exceeds its entries or its bytes, and the agent's memory stays what it is.
+//!
+//! Long forms: so many entries, `ROUNDS=10000000 cargo test --release --test integration bounded::the_ring -- --nocapture`; so many
+//! seconds, `ROUNDS=3600 cargo test --release --test integration bounded::memory -- --nocapture`
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Agent, Callers, Calls, Connection, Load, Node, Request, now_s, progress, rounds};
+
+const CALLERS: u64 = 32;
+const MAX_BYTES: u64 = 8 << 20;
+const MAX_ENTRIES: u64 = 20_000;
+
+/// A call whose entry is as large as one can be.
+fn maximal(agent: &Agent) -> Request {
+    let claims = json!({
+        "sub": "s".repeat(256),
+        "roles": (0..7).map(|number| format!("{number:064}")).chain(["read".to_owned()]).collect::<Vec<_>>(),
+        "jti": "j".repeat(128),
+        "exp": now_s() + 86_400,
+    });
+    let path = format!("/{}", "p".repeat(1_023));
+    Request::get(&path).header("User-Agent", "u".repeat(256)).bearer(&agent.sign(&claims))
+}
+
+/// Bytes of the ring's files: what they say to have, and what the file system has given them.
+fn bytes(agent: &Agent) -> (u64, u64) {
+    let files = ["ring.sqlite", "ring.sqlite-wal", "ring.sqlite-shm"].map(|name| agent.node().state_dir().join(name));
+    let files = files.iter().filter_map(|file| fs::metadata(file).ok());
+    files.fold((0, 0), |(told, given), file| (told + file.len(), given + file.blocks() * 512))
+}
+
+/// The agent's resident memory in bytes (`proc_pid_status(5)`).
+fn resident(agent: &Agent) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1_024
+}
+
+#[test]
+fn the_ring_never_exceeds_its_bytes_or_its_entries_under_the_largest_entries_and_a_slow_export() {
+    let agent = Node::new(&format!("[audit]\nmax_entries = {MAX_ENTRIES}\nmax_bytes = {MAX_BYTES}\n")).start();
+    let request = maximal(&agent);
+    let entries = u64::from(rounds(20_000));
+    let (ended, calls, samples) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        let export = Request::get("/audit/export").bearer(&agent.token(&["auditor"])).whole();
+        scope.spawn(|| {
+            let export = export;
+            // One export after the other, each read slowly for as long as the agent lets it.
+            while !ended.load(Ordering::Relaxed) {
+                let mut stream = TcpStream::connect(agent.address()).unwrap();
+                stream.write_all(&export).unwrap();
+                while !ended.load(Ordering::Relaxed) && stream.read(&mut [0; 2_048]).is_ok_and(|read| read > 0) {
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+        });
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                let (told, given) = bytes(&agent);
+                assert!(told <= MAX_BYTES && given <= MAX_BYTES, "{told} bytes, {given} on the disk");
+                samples.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut connection = Connection::open(agent.address());
+                    while calls.fetch_add(1, Ordering::Relaxed) < entries {
+                        assert_eq!(connection.call(&request).status, 404);
+                    }
+                })
+            })
+            .collect();
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        ended.store(true, Ordering::Relaxed);
+    });
+    let newest = &agent.read("/audit?limit=1")["items"][0];
+    assert_eq!((&newest["class"], newest["path"].as_str().unwrap().len()), (&json!("read"), 1_024), "{newest}");
+    let status = agent.read("/audit/status");
+    assert!(status["entries"].as_u64() <= Some(MAX_ENTRIES), "{status}");
+    assert!(status["entries"].as_u64() > Some(1_000), "8 MiB hold so many of the largest: {status}");
+    assert!(status["last_seq"].as_u64() >= Some(entries), "{status}");
+    assert_eq!((&status["dropped"], &status["health"]), (&json!(0), &json!("ok")), "{status}");
+    let samples = samples.into_inner();
+    assert!(samples > 0);
+    progress(&format!(
+        "{entries} entries, {samples} samples, none above {MAX_BYTES} bytes; {} resident",
+        resident(&agent)
+    ));
+}
+
+#[test]
+fn memory_stays_what_it_is_under_mixed_load() {
+    let agent = Node::new("[audit]\nmax_entries = 20000\nmax_bytes = 16777216\n").start();
+    let seconds: u64 = rounds(6).into();
+    let load = Load::start(&agent, "soak", Callers { number: 32, calls: Calls::Mixed, pause: Duration::ZERO });
+    let began = Instant::now();
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for path in ["/health", "/nothing", "/node/hostname"] {
+            let (agent, ended) = (&agent, &ended);
+            scope.spawn(move || {
+                let mut connection = Connection::open(agent.address());
+                while !ended.load(Ordering::Relaxed) {
+                    connection.call(&Request::get(path));
+                }
+            });
+        }
+        let wait_until = |second: u64| thread::sleep(Duration::from_secs(second).saturating_sub(began.elapsed()));
+        wait_until((seconds / 3).min(60));
+        let early = resident(&agent);
+        wait_until(seconds);
+        let late = resident(&agent);
+        ended.store(true, Ordering::Relaxed);
+        progress(&format!("resident {early} bytes early, {late} after {seconds} s"));
+        assert!(late < early + early / 5 + (2 << 20), "resident memory went from {early} to {late} bytes");
+    });
+    assert!(!load.end().is_empty());
+}
