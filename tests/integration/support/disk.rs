@@ -122,9 +122,11 @@ impl Disk {
         moment
     }
 
-    /// Has the disk answer nothing any more, or again.
-    pub(crate) fn set_hung(&self, hung: bool) {
-        self.signal(if hung { Signal::SIGSTOP } else { Signal::SIGCONT });
+    /// Has the disk answer nothing until the hang is dropped.
+    #[must_use]
+    pub(crate) fn hang(&self) -> Hang<'_> {
+        self.signal(Signal::SIGSTOP);
+        Hang(self)
     }
 
     /// Has writes fail from now on, or not any more.
@@ -234,10 +236,17 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let Some(power) = self.power.take() else { return };
-        // A disk that hangs could never be given back.
-        let _ = kill(Pid::from_raw(power.server.0.id().try_into().unwrap()), Signal::SIGCONT);
         let released = self.release(power);
         assert!(released.is_ok() || std::thread::panicking(), "{released:?}");
+    }
+}
+
+/// A disk that answers nothing. While it lasts, whoever uses the disk can't even be killed.
+pub(crate) struct Hang<'a>(&'a Disk);
+
+impl Drop for Hang<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::SIGCONT);
     }
 }
 

@@ -119,6 +119,11 @@ impl Caller {
             let at = Instant::now();
             let took_us = u64::try_from((at - called).as_micros()).unwrap();
             self.progress.slowest_us.fetch_max(took_us, Ordering::Relaxed);
+            // A refusal of a change does not read its body, so it ends the connection.
+            if response.header("Connection") == Some("close") {
+                let Ok(next) = Connection::try_open(self.address) else { break };
+                connection = next;
+            }
             if let Some(id) = acknowledged(&response) {
                 answered.push(Answered { id, marker, status: response.status, at });
                 self.progress.answered.fetch_add(1, Ordering::Relaxed);
@@ -135,7 +140,8 @@ impl Caller {
 fn acknowledged(response: &Response) -> Option<String> {
     match response.status {
         READ_STATUS | CHANGE_STATUS => Some(response.audit_id().to_owned()),
-        503 => None,
+        // 408: the agent had no time to read the request.
+        408 | 503 => None,
         _ => panic!("{response:?}"),
     }
 }
