@@ -30,4 +30,5 @@ mod ring_property;
 mod schema_versions;
 mod spelling;
 mod store_blocked;
+mod strict;
 mod support;

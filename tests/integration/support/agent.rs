@@ -56,6 +56,18 @@ impl Node {
         self
     }
 
+    /// The agent is started by this command, which watches it or stands in its way.
+    pub(crate) fn launched(mut self, launcher: &[impl AsRef<std::ffi::OsStr>]) -> Self {
+        self.launcher.splice(0..0, launcher.iter().map(|part| part.as_ref().into()));
+        self
+    }
+
+    /// The agent is started by itself again.
+    pub(crate) fn alone(mut self) -> Self {
+        self.launcher.clear();
+        self
+    }
+
     /// The agent is started with this variable in its environment.
     pub(crate) fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((name, value.into()));
@@ -154,6 +166,20 @@ impl Agent {
         self.child.0.id()
     }
 
+    /// The agent's own process, whatever started it.
+    pub(crate) fn process(&self) -> Pid {
+        let mut found = vec![self.pid()];
+        while let Some(pid) = found.pop() {
+            let of = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            if of("comm").trim_end() == "nodeaudit" {
+                return Pid::from_raw(pid.try_into().unwrap());
+            }
+            let children = of(&format!("task/{pid}/children"));
+            found.extend(children.split_whitespace().map(|child| child.parse::<u32>().unwrap()));
+        }
+        panic!("the agent has ended");
+    }
+
     /// Makes a call on a connection of its own.
     pub(crate) fn call(&self, request: &Request) -> Response {
         Connection::open(self.address).call(request)
@@ -197,7 +223,7 @@ impl Agent {
 
     /// Sends a signal to the agent and waits for its end. Gives the node and all that the agent wrote to its terminal.
     pub(crate) fn stop(mut self, signal: Signal) -> (Node, String) {
-        kill(Pid::from_raw(self.child.0.id().try_into().unwrap()), signal).unwrap();
+        kill(self.process(), signal).unwrap();
         let status = self.child.0.wait().unwrap();
         assert_eq!(status.success(), signal != Signal::SIGKILL, "{status}");
         let output = self.output.drain(..).map(|output| output.join().unwrap()).collect();
