@@ -82,7 +82,9 @@ fn the_ring_never_exceeds_its_bytes_or_its_entries_under_the_largest_entries_and
                 })
             })
             .collect();
-        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        for caller in callers {
+            caller.join().unwrap();
+        }
         ended.store(true, Ordering::Relaxed);
     });
     let newest = &agent.read("/audit?limit=1")["items"][0];

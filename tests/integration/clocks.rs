@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Connection, Node, Request, progress, rounds};
+use crate::support::{Agent, Connection, Node, Request, progress, rounds, skipped};
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
@@ -36,7 +36,7 @@ impl Clock {
     fn of(time: &str) -> Option<(Node, Self)> {
         let library = LIBRARY.replace("x86_64", std::env::consts::ARCH);
         if !Path::new(&library).exists() {
-            eprintln!("SKIPPED: this test needs libfaketime ({library})");
+            skipped(&format!("this test needs libfaketime ({library})"));
             return None;
         }
         let node = Node::new("");

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{Agent, Connection, Node, Request, assert_is_error, can_isolate, eventually};
+use crate::support::{Agent, Connection, Node, Request, assert_is_error, can_isolate, eventually, skipped};
 
 /// A file system of this size under a node's state folder. It goes with its test.
 struct SmallDisk {
@@ -23,7 +23,7 @@ impl SmallDisk {
         let options = format!("size={bytes},mode=0700");
         let mounted = Command::new("/bin/mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&folder).status();
         if !mounted.unwrap().success() {
-            eprintln!("SKIPPED: this machine does not let its root mount a tmpfs");
+            skipped("this machine does not let its root mount a tmpfs");
             return None;
         }
         Some(Self { folder })

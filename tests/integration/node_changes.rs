@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Agent, Connection, Ledger, Node, Request, assert_is_error, can_isolate, eventually, open_intents,
+    Agent, Connection, Ledger, Node, Request, assert_is_error, can_isolate, eventually, open_intents, skipped,
 };
 
 const UNSHARE: &str = "/usr/bin/unshare";
@@ -90,7 +90,7 @@ fn without_systemd_host_name_and_zone_are_changed_directly() {
         assert_is_error(&agent.call(&put(&agent, "/node/timezone", &json!({"timezone": "Mars/Base"}))), 404);
         assert_eq!(agent.read("/node/timezone")["timezone"], "Asia/Tokyo");
     } else {
-        eprintln!("SKIPPED: zones are not installed here");
+        skipped("zones are not installed here");
     }
     assert_is_error(&agent.call(&Request::get("/node/log").bearer(&agent.token(&["admin"]))), 503);
     assert_is_error(&agent.call(&Request::get("/node/service").bearer(&agent.token(&["admin"]))), 503);

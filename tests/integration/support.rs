@@ -10,6 +10,7 @@ mod load;
 mod ring_file;
 mod trace;
 
+use std::io::{self, Write as _};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -100,6 +101,11 @@ pub(crate) fn now_s() -> i64 {
     i64::try_from(since.as_secs()).unwrap()
 }
 
+/// Says that a test can't run here, and why: loudly, past the test harness, which keeps what a test prints to itself.
+pub(crate) fn skipped(why: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED: {why}");
+}
+
 /// Whether a test that needs root and these programs can run here. It says so loudly where it can't.
 pub(crate) fn can_isolate(programs: &[&str]) -> bool {
     let missing: Vec<_> = programs.iter().filter(|program| !std::path::Path::new(program).exists()).collect();
@@ -107,6 +113,6 @@ pub(crate) fn can_isolate(programs: &[&str]) -> bool {
     if root && missing.is_empty() {
         return true;
     }
-    eprintln!("SKIPPED: this test needs root (here: {root}) and {missing:?}");
+    skipped(&format!("this test needs root (here: {root}) and {missing:?}"));
     false
 }

@@ -46,7 +46,10 @@ pub(super) fn clear_orphans(options: &RingOptions, now_ms: i64) -> Result<(), Ri
 fn free_name(state_dir: &Path, now_ms: i64) -> PathBuf {
     let name = |ms: i64| state_dir.join(format!("{FILE_NAME}.damaged-{ms}"));
     let is_taken = |path: &PathBuf| path.symlink_metadata().is_ok() || wal_of(path).symlink_metadata().is_ok();
-    (now_ms..).map(name).find(|path| !is_taken(path)).expect("a folder holds fewer files than there are numbers")
+    (now_ms..i64::MAX)
+        .map(name)
+        .find(|path| !is_taken(path))
+        .expect("a folder holds fewer files than there are numbers")
 }
 
 fn sync(state_dir: &Path) -> Result<(), RingError> {

@@ -3,6 +3,7 @@
 //! SQLite trusts the header of a file: one flipped bit there makes a ring read-only, another program's, or one of a newer agent. So
 //! the header is looked at first, with plain reads.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -117,7 +118,7 @@ impl Tables {
         for byte in path.as_os_str().as_encoded_bytes() {
             match byte {
                 b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => uri.push(char::from(*byte)),
-                byte => uri.push_str(&format!("%{byte:02X}")),
+                byte => write!(uri, "%{byte:02X}").expect("writing to a String does not fail"),
             }
         }
         uri.push_str("?immutable=1");

@@ -233,13 +233,13 @@ fn bind_call(row: &mut Bound<'_, '_>, run: &Run, call: &Call, operation: Option<
 /// A row about to be inserted: binds its values one after the other, and their sum after the last.
 struct Bound<'s, 'c> {
     statement: &'s mut CachedStatement<'c>,
-    bound: usize,
+    values: usize,
     sum: Sum,
 }
 
 impl<'s, 'c> Bound<'s, 'c> {
     fn new(statement: &'s mut CachedStatement<'c>, named: &Named<'_>) -> Self {
-        Self { statement, bound: 0, sum: named.sum() }
+        Self { statement, values: 0, sum: named.sum() }
     }
 
     fn bind(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
@@ -249,8 +249,8 @@ impl<'s, 'c> Bound<'s, 'c> {
             ToSqlOutput::Owned(value) => self.sum.add(value.into()),
             _ => return Err(damaged("a value has no sum")),
         }
-        self.bound += 1;
-        self.statement.raw_bind_parameter(self.bound, value)
+        self.values += 1;
+        self.statement.raw_bind_parameter(self.values, value)
     }
 
     /// The entry stands for one call, which only entries of class `denied` say in columns.
@@ -260,7 +260,7 @@ impl<'s, 'c> Bound<'s, 'c> {
     }
 
     fn execute(self) -> rusqlite::Result<()> {
-        self.statement.raw_bind_parameter(self.bound + 1, self.sum.value())?;
+        self.statement.raw_bind_parameter(self.values + 1, self.sum.value())?;
         self.statement.raw_execute().map(drop)
     }
 }

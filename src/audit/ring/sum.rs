@@ -107,7 +107,9 @@ mod tests {
     fn values_that_look_alike_have_different_sums() {
         let of = |values: &[ValueRef<'_>]| {
             let mut sum = Sum(u32::MAX);
-            values.iter().for_each(|&value| sum.add(value));
+            for &value in values {
+                sum.add(value);
+            }
             sum.value()
         };
         let text = |text: &'static str| ValueRef::Text(text.as_bytes());

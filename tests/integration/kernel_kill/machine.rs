@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Agent, BINARY, Node};
+use crate::support::{Agent, BINARY, Node, skipped};
 
 /// The builder ends with this code where this machine can't have the pieces.
 const CANNOT: i32 = 77;
@@ -135,7 +135,7 @@ fn build() -> Option<PathBuf> {
     let built = Command::new(builder).arg(FOLDER).arg(BINARY).output().unwrap();
     let said = String::from_utf8_lossy(&built.stderr);
     if built.status.code() == Some(CANNOT) {
-        eprintln!("SKIPPED: no kernel can be booted here: {said}");
+        skipped(&format!("no kernel can be booted here: {said}"));
         return None;
     }
     assert!(built.status.success(), "{said}");

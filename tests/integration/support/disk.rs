@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Whence, lseek};
 use tempfile::TempDir;
 
-use super::{Dice, Node, can_isolate, eventually};
+use super::{Dice, Node, can_isolate, eventually, skipped};
 
 const PROGRAMS: [&str; 7] = [
     "/usr/bin/nbdfuse",
@@ -78,7 +78,7 @@ impl Disk {
         match disk.try_power_on() {
             Ok(()) => Some(disk),
             Err(error) => {
-                eprintln!("SKIPPED: this machine does not let its root make a disk: {error}");
+                skipped(&format!("this machine does not let its root make a disk: {error}"));
                 None
             }
         }
