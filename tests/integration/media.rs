@@ -202,10 +202,10 @@ fn while_storage_hangs_everyone_is_answered_and_nothing_that_was_answered_is_los
         let load = Load::start(&agent, &round.to_string(), CALLERS);
         load.await_answers(ANSWERS);
         dice.wait(Duration::from_millis(100));
-        let hung = Instant::now();
+        let began = Instant::now();
         let hang = disk.hang();
         assert_refuses(&agent, 503);
-        thread::sleep(HANG.saturating_sub(hung.elapsed()));
+        thread::sleep(HANG.saturating_sub(began.elapsed()));
         drop(hang);
         assert_resumes(&agent);
         disk.cut();
