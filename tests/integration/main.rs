@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic: that is how it fails")]
 #![expect(clippy::disallowed_methods, reason = "tests start the agent and its peers")]
 
+mod acknowledged;
 mod bounded;
 mod clocks;
 mod command_line;

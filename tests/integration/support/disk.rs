@@ -271,5 +271,5 @@ fn run(program: &str, arguments: &[&str], path: &Path) -> io::Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(io::Error::other(format!("{program} {path:?}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    Err(io::Error::other(format!("{program} {}: {}", path.display(), String::from_utf8_lossy(&output.stderr).trim())))
 }
