@@ -8,6 +8,7 @@ mod machine;
 use std::time::Duration;
 
 use machine::{Machine, Running};
+use serde_json::json;
 
 use crate::support::{
     Agent, Answered, Callers, Calls, Connection, Dice, Load, Request, RingFile, missing, progress, rounds,
@@ -74,6 +75,21 @@ fn answered_calls_outlive_their_kernel() {
         machine = killed;
     }
     drop(boot_whole(machine, &answered, interrupted));
+}
+
+#[test]
+fn a_reboot_through_the_api_is_in_the_ring_after_the_boot() {
+    let Some(machine) = Machine::new() else { return };
+    let running = machine.boot("");
+    let reboot = Request::new("POST", "/node/power/reboot").bearer(&running.agent.token(&["admin"]));
+    let response = running.agent.call(&reboot);
+    assert_eq!(response.status, 202, "{}", response.text());
+    let running = running.await_end().boot("");
+    let entry = running.agent.entry_of(&response);
+    assert_eq!((&entry["operation_id"], &entry["outcome"]), (&json!("PostNodePowerReboot"), &json!("completed")));
+    assert_eq!((&entry["class"], &entry["response_code"]), (&json!("change"), &json!(202)));
+    let now = &running.agent.read("/audit?limit=1")["items"][0];
+    assert_ne!(entry["boot_id"], now["boot_id"], "another boot");
 }
 
 #[test]

@@ -115,6 +115,11 @@ impl Running {
         machine.copy_ring();
         machine
     }
+
+    /// Waits until the machine has gone down by itself.
+    pub(crate) fn await_end(self) -> Machine {
+        Machine { pieces: self.pieces, node: self.agent.await_end() }
+    }
 }
 
 /// A machine that boots. It does not outlive its test.

@@ -221,6 +221,12 @@ impl Agent {
         sign(claims, secret.trim_end().as_bytes())
     }
 
+    /// Waits until the agent has ended by itself.
+    pub(crate) fn await_end(mut self) -> Node {
+        self.child.0.wait().unwrap();
+        self.node.take().unwrap()
+    }
+
     /// Sends a signal to the agent and waits for its end. Gives the node and all that the agent wrote to its terminal.
     pub(crate) fn stop(mut self, signal: Signal) -> (Node, String) {
         kill(self.process(), signal).unwrap();
