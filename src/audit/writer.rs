@@ -193,7 +193,7 @@ impl Writer {
 
     /// Counts a call that leaves no entry, because none can be stored.
     pub fn drop_call(&self, class: Class) {
-        self.queue.count_dropped(class);
+        self.queue.count_dropped(class, 1);
     }
 
     /// Calls of each class that left no entry and are not counted in the ring file yet.
@@ -314,6 +314,6 @@ fn store_alone(ring: &mut Ring, queue: &Queue, records: &[Record]) -> Stored {
 /// Counts an entry that is lost. One with an intent is not counted: the next start tells of it as interrupted.
 fn give_up(queue: &Queue, record: &Record) {
     if let Record::Entry(_, entry, None) = record {
-        queue.count_dropped(entry.class);
+        queue.count_dropped(entry.class, entry.calls);
     }
 }

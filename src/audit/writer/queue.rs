@@ -162,10 +162,10 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Counts a call that leaves no entry.
-    pub(super) fn count_dropped(&self, class: Class) {
+    /// Counts calls that leave no entry.
+    pub(super) fn count_dropped(&self, class: Class, calls: u64) {
         let mut state = self.lock();
-        state.dropped[class.index()] += 1;
+        state.dropped[class.index()] += calls;
         let due = Instant::now() + DROPPED_WINDOW;
         if state.due.is_none_or(|earliest| due < earliest) {
             state.due = Some(due);

@@ -289,14 +289,14 @@ fn dropped_calls_are_counted_once() {
         let store = Store::new(8);
         let writer = spawn(&store, Store::write);
         let other = spawn(&store, |store| {
-            store.queue.count_dropped(Class::Denied);
+            store.queue.count_dropped(Class::Denied, 1);
             // In this order: in between, the count may move from one to the other.
             let waiting = store.queue.dropped()[2];
             assert!(waiting + store.stored().dropped[2] >= 1, "lost between queue and store");
         });
-        store.queue.count_dropped(Class::Denied);
+        store.queue.count_dropped(Class::Denied, 1);
         push_strict(&store);
-        store.queue.count_dropped(Class::Change);
+        store.queue.count_dropped(Class::Change, 1);
         other.join().unwrap();
         store.queue.close();
         writer.join().unwrap();
@@ -315,7 +315,7 @@ fn dropped_calls_are_stored_without_an_entry() {
             store.keep(&batch);
             store.queue.settle(batch, Answer::Stored);
         });
-        store.queue.count_dropped(Class::Read);
+        store.queue.count_dropped(Class::Read, 1);
         sync::pass(LONG);
         writer.join().unwrap();
         assert_eq!((store.stored().dropped, store.queue.dropped()), ([0, 1, 0], [0; 3]));
