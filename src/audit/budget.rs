@@ -10,8 +10,9 @@ pub(super) const RING_MIN_BYTES: u64 = 1024 * 1024;
 const FRAME_BYTES: u64 = PAGE_BYTES + 24;
 /// One region of the WAL's index serves 4,062 frames, more than any WAL here has.
 const SHM_BYTES: u64 = 32 * 1024;
+/// The least and the most that a WAL may take, however small or large the ring.
 const WAL_MIN_BYTES: u64 = 256 * 1024;
-const WAL_MAX_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const WAL_MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// Pages that hold neither entries nor intents: the small tables, inner pages of all, the free list's trunks.
 const FIXED_PAGES: u64 = 32;
 /// The most intents that may be open, however large the ring: changes that go on at the same time.

@@ -16,6 +16,7 @@ mod replace;
 mod rows;
 mod sum;
 mod wal;
+mod wal_check;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -10,9 +10,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::RingError;
 use super::error::{During as _, is_damage};
 use super::file::{APPLICATION_ID, SCHEMA_VERSION, wal_of};
+use super::{RingError, wal_check};
 
 /// What is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,14 @@ pub(super) fn look(path: &Path) -> Result<Found, RingError> {
     let number =
         |offset: usize| i32::from_be_bytes(header[offset..offset + 4].try_into().expect("four bytes are four bytes"));
     match (number(68), number(60)) {
-        (APPLICATION_ID, 1..=SCHEMA_VERSION) if is_sound(&header) => Ok(Found::Ring),
+        (APPLICATION_ID, 1..=SCHEMA_VERSION) if is_sound(&header) => {
+            let wal = wal_of(path);
+            let failed = |source| RingError::File { act: "read", path: wal.clone(), source };
+            if wal_check::is_damaged(&wal).map_err(failed)? {
+                return Err(RingError::Damaged { path: wal, reason: "it goes on behind what is not right" });
+            }
+            Ok(Found::Ring)
+        }
         (APPLICATION_ID, 1..=SCHEMA_VERSION) => Err(damage(path, "its header is not that of a ring")),
         (application_id, version) => inquire(path, application_id == APPLICATION_ID, version, has_wal),
     }
@@ -83,7 +90,6 @@ fn is_sound(header: &[u8; HEADER_BYTES]) -> bool {
 fn inquire(path: &Path, is_named_ring: bool, version: i32, has_wal: bool) -> Result<Found, RingError> {
     let tables = Tables::read(path).during("read the ring's tables");
     match tables {
-        Err(error) if error.is_damage() => Err(error),
         Err(error) => Err(error),
         Ok(Tables::Ring(Some(told))) if is_named_ring && told == version => {
             let reason = format!("its schema version is {version}, the newest known here is {SCHEMA_VERSION}");

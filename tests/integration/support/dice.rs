@@ -11,6 +11,11 @@ impl Dice {
         Self(u64::try_from(seed).unwrap())
     }
 
+    /// The same numbers each time.
+    pub(crate) const fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
