@@ -62,12 +62,6 @@ impl Node {
         self
     }
 
-    /// The agent is started by itself again.
-    pub(crate) fn alone(mut self) -> Self {
-        self.launcher.clear();
-        self
-    }
-
     /// The agent is started with this variable in its environment.
     pub(crate) fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((name, value.into()));
