@@ -17,7 +17,7 @@ fn program(agent: &Agent) -> Option<Command> {
         return None;
     }
     let mut command = Command::new(program);
-    command.env("TOKEN", agent.token(&["admin"])).stdout(Stdio::null());
+    command.env("TOKEN", agent.token(&["admin"]));
     Some(command)
 }
 
@@ -30,7 +30,8 @@ fn a_board_maker_learns_which_answered_entries_are_missing() {
     let agent = Node::new("").start();
     let file = agent.node().folder().join("answers");
     let Some(mut record) = program(&agent) else { return };
-    let mut record = record.args(["record", &agent.address().to_string()]).arg(&file).arg("4").spawn().unwrap();
+    record.args(["record", &agent.address().to_string()]).arg(&file).arg("4").stdout(Stdio::null());
+    let mut record = record.spawn().unwrap();
     let lines = || fs::read_to_string(&file).map_or(0, |answers| answers.lines().count());
     eventually("some answers", || (lines() >= 50).then_some(()));
     let (node, _) = agent.stop(Signal::SIGKILL);
