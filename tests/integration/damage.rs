@@ -13,6 +13,8 @@ use crate::support::{Agent, Connection, Dice, Node, Request, Response, eventuall
 
 const CONFIG: &str = "[audit]\nmax_entries = 3000\nmax_bytes = 1048576\ndenied_entries = 4096\n";
 const PAGE_BYTES: usize = 4096;
+/// Part of a user agent.
+const TEXT: &[u8] = b"a reader with a long name";
 const FILES: [&str; 2] = ["ring.sqlite", "ring.sqlite-wal"];
 
 /// A state folder as a killed agent left it, and the line of each entry in it by its ID.
@@ -188,7 +190,7 @@ impl<'a> Look<'a> {
         // What cuts the WAL short between intent and outcome leaves what a power cut would.
         let is_cut = line.contains("\"outcome\":\"interrupted\"") && line.contains("\"response_code\":0");
         let is_made = self.made.contains(&id) || is_broken || is_cut;
-        if !known.map_or(is_made, |known| known == line) {
+        if !(is_made || known.is_some_and(|known| known == line)) {
             self.wrong.push(line.to_owned());
         }
         known.map(|_| id)
@@ -244,6 +246,23 @@ fn control_a_wrong_row_without_a_sum_is_seen_to_be_served() {
     let mut look = Look::begin(without_sums(copy(&original.node)).start(), &original);
     look.fate();
     assert!(look.wrong.iter().any(|line| line.contains("/node/load/other")), "{:?}", look.wrong);
+}
+
+#[test]
+fn a_text_that_became_another_one_is_not_served() {
+    let original = Original::make();
+    let agent = copy(&original.node).start();
+    agent.call(&Request::get("/health"));
+    let (node, _) = agent.stop(Signal::SIGTERM);
+    let path = node.state_dir().join(FILES[0]);
+    let mut bytes = fs::read(&path).unwrap();
+    let texts: Vec<_> = (0..bytes.len() - TEXT.len()).filter(|&at| bytes[at..].starts_with(TEXT)).collect();
+    assert!(texts.len() > 100);
+    // The file stays a sound database.
+    texts.into_iter().for_each(|at| bytes[at] ^= 1);
+    fs::write(&path, bytes).unwrap();
+    let mut look = Look::begin(node.start(), &original);
+    assert_eq!((look.fate(), look.wrong), (Fate::SetAside, Vec::new()));
 }
 
 #[test]
