@@ -259,7 +259,9 @@ fn a_text_that_became_another_one_is_not_served() {
     let texts: Vec<_> = (0..bytes.len() - TEXT.len()).filter(|&at| bytes[at..].starts_with(TEXT)).collect();
     assert!(texts.len() > 100);
     // The file stays a sound database.
-    texts.into_iter().for_each(|at| bytes[at] ^= 1);
+    for at in texts {
+        bytes[at] ^= 1;
+    }
     fs::write(&path, bytes).unwrap();
     let mut look = Look::begin(node.start(), &original);
     assert_eq!((look.fate(), look.wrong), (Fate::SetAside, Vec::new()));
