@@ -9,10 +9,12 @@ mod peers;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::{DispatchError, PayloadError};
-use actix_http::{HttpService, KeepAlive, Payload, Protocol, Request, Response};
+use actix_http::header::UPGRADE;
+use actix_http::{HttpService, KeepAlive, Method, Payload, Protocol, Request, RequestHead, Response};
 use actix_server::Server;
 use actix_service::{
     IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
@@ -23,7 +25,9 @@ use actix_web::rt::net::TcpStream;
 use actix_web::rt::signal::unix::{SignalKind, signal};
 use actix_web::{Error, HttpResponse};
 use futures_util::TryStreamExt as _;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::audit::Writer;
@@ -35,7 +39,13 @@ use peers::{PeerStream, Peers};
 /// The longest that a connection may take to close.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a peer is answered that has as many connections as it may.
+/// So many refused peers are waited for at a time.
+const REFUSED_AT_ONCE: usize = 16;
+
+/// What the kernel holds back of an answer for a peer that is slow to read. With more, it would say too late that the peer reads on.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What a peer is answered that has as many connections as it may. No call comes of it that the API could answer.
 const TOO_MANY_CONNECTIONS: (u16, &[u8]) =
     (429, b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n");
 
@@ -44,6 +54,8 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // SO_REUSEADDR is set by std, so that a restart does not wait for old connections.
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
+    // Its connections have it from the listener.
+    setsockopt(&listener, sockopt::SndBuf, &SEND_BUFFER_BYTES)?;
     Ok(listener)
 }
 
@@ -82,7 +94,9 @@ where
             head: head_timeout * 2,
             body: Duration::from_millis(limits.body_timeout_ms),
             write: Duration::from_millis(limits.write_timeout_ms),
+            idle: Duration::from_secs(limits.keep_alive_s) + head_timeout,
         },
+        refusing: Arc::new(Semaphore::new(REFUSED_AT_ONCE)),
         writer,
     };
     let factory = move || {
@@ -135,6 +149,8 @@ type Connection = (Watched<PeerStream>, Protocol, Option<SocketAddr>);
 struct Door {
     peers: Peers,
     deadlines: PeerDeadlines,
+    /// Those that are refused and may take their time to hear it.
+    refusing: Arc<Semaphore>,
     writer: Writer,
 }
 
@@ -147,8 +163,11 @@ impl Door {
         let Some(place) = self.peers.admit(source_ip) else {
             let (code, answer) = TOO_MANY_CONNECTIONS;
             Watch::refuse(&self.writer, source_ip, code);
-            // A peer that does not read has no right to be waited for.
-            let _ = timeout(DISCONNECT_TIMEOUT, say_and_close(stream, answer)).await;
+            // A peer that does not read has no right to be waited for, nor do many: each has a place among all connections.
+            match self.refusing.try_acquire() {
+                Ok(_turn) => drop(timeout(DISCONNECT_TIMEOUT, say_and_close(stream, answer)).await),
+                Err(_) => drop(stream.try_write(answer)),
+            }
             return Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()));
         };
         // Responses are small and written whole: waiting for more to send only delays them. A socket that refuses works all the same.
@@ -156,6 +175,12 @@ impl Door {
         let stream = PeerStream::new(stream, place);
         Ok((Watched::new(stream, source_ip, self.deadlines, self.writer), Protocol::Http1, Some(peer)))
     }
+}
+
+/// Whether the library takes all that follows for the body, whatever length the head tells.
+fn is_tunnel(head: &RequestHead) -> bool {
+    let upgrade = head.headers.get(UPGRADE).and_then(|upgrade| upgrade.to_str().ok());
+    head.method == Method::CONNECT || upgrade.is_some_and(|upgrade| upgrade.trim().eq_ignore_ascii_case("websocket"))
 }
 
 /// Says why and reads what the peer has sent: closing on unread bytes would have the kernel take the answer back.
@@ -173,7 +198,7 @@ fn claim(request: &mut Request) -> Option<Rc<Watch>> {
         watch.claim(Body::None);
         return Some(watch);
     }
-    watch.claim(Body::Follows);
+    watch.claim(if is_tunnel(request.head()) { Body::Endless } else { Body::Follows });
     let watched = Rc::clone(&watch);
     let payload = request.take_payload().map_err(move |error| match error {
         PayloadError::Incomplete(_) if watched.is_late() => PayloadError::Io(io::ErrorKind::TimedOut.into()),

@@ -41,8 +41,10 @@ pub struct PeerDeadlines {
     pub head: Duration,
     /// For its body, from the end of its head on.
     pub body: Duration,
-    /// For taking any of what is written to it.
+    /// For taking so much of what is written to it that the kernel takes more.
     pub write: Duration,
+    /// For the first byte of a request. The library has a timer of its own, which comes first where nothing confuses it.
+    pub idle: Duration,
 }
 
 /// A connection whose requests are all recorded.
@@ -66,6 +68,8 @@ pub struct Watch {
 struct Seen {
     /// The request that the library has, as far as it has come.
     framing: Framing,
+    /// Whether the library has any byte of it, be it an empty line.
+    has_begun: bool,
     /// When that began: its first byte, or its head's end where a body follows.
     since: Instant,
     /// Whether it has come through to the service.
@@ -98,6 +102,7 @@ impl<S> Watched<S> {
     pub fn new(stream: S, peer: IpAddr, deadlines: PeerDeadlines, writer: Writer) -> Self {
         let seen = RefCell::new(Seen {
             framing: Framing::new(),
+            has_begun: false,
             since: Instant::now(),
             is_claimed: false,
             is_serving: false,
@@ -125,8 +130,10 @@ impl<S> Drop for Watched<S> {
 /// Whether a request brings a body, as the library sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// It does.
+    /// It does, of a size that its head tells or in chunks.
     Follows,
+    /// All that comes until the connection ends: a tunnel.
+    Endless,
     /// It does not.
     None,
 }
@@ -135,7 +142,7 @@ impl Watch {
     /// A request has come through to the service: it is recorded there.
     pub fn claim(&self, body: Body) {
         let mut seen = self.seen.borrow_mut();
-        if (body == Body::Follows) != seen.framing.has_body() {
+        if body == Body::Endless || (body == Body::Follows) != seen.framing.has_body() {
             // A request to open a tunnel, or one whose end the library sees elsewhere: what follows can't be told apart.
             seen.end = Some(End::Tunnel);
         }
@@ -210,17 +217,18 @@ impl Seen {
 
     fn begin(&mut self) {
         self.framing.begin();
-        self.is_claimed = false;
+        (self.has_begun, self.is_claimed) = (false, false);
         self.since = Instant::now();
     }
 
     /// Takes in what was read, and gives how much of it belongs to the present request.
     fn has_read(&mut self, bytes: &[u8]) -> usize {
-        let (had_begun, was_in_body) = (self.framing.is_in_head(), self.framing.is_in_body());
+        let was_in_body = self.framing.is_in_body();
         let taken = self.framing.feed(bytes);
-        if !was_in_body && (!had_begun || self.framing.is_in_body()) {
+        if taken > 0 && (!self.has_begun || !was_in_body && self.framing.is_in_body()) {
             self.since = Instant::now();
         }
+        self.has_begun |= taken > 0;
         taken
     }
 
@@ -310,16 +318,37 @@ impl<S: AsyncRead + Unpin> Watched<S> {
         if seen.held.is_empty() && seen.end == Some(End::Eof) { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// What to do while nothing comes: until when to wait, and what then.
-    fn patience(&self) -> Option<(Instant, Option<End>)> {
-        let seen = self.watch.seen.borrow();
-        if seen.framing.is_in_head() {
-            Some((seen.since + self.deadlines.head, None))
-        } else if seen.framing.is_in_body() {
-            Some((seen.since + self.deadlines.body, Some(End::LateBody)))
-        } else {
-            None
+    /// Waits while nothing comes, until it takes too long. Nothing is waited for while the agent itself has to answer.
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let seen = self.watch.seen.borrow();
+            let patience = if seen.is_claimed && seen.framing.is_complete() {
+                return Poll::Pending;
+            } else if seen.framing.is_in_body() {
+                self.deadlines.body
+            } else if seen.has_begun {
+                self.deadlines.head
+            } else {
+                self.deadlines.idle
+            };
+            let deadline = seen.since + patience;
+            drop(seen);
+            // A timer that ends too early is asked again; setting it anew for each request would cost more.
+            let alarm = self.read_alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            if alarm.deadline() > deadline || alarm.is_elapsed() {
+                alarm.as_mut().reset(deadline);
+            }
+            ready!(alarm.as_mut().poll(context));
+            if Instant::now() >= deadline {
+                break;
+            }
         }
+        let mut seen = self.watch.seen.borrow_mut();
+        if !seen.framing.is_in_body() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        seen.end = Some(End::LateBody);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -338,7 +367,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             if seen.framing.is_complete() {
                 if !seen.next_may_begin() {
                     drop(seen);
-                    return this.poll_hold(context);
+                    return match this.poll_hold(context) {
+                        Poll::Pending => this.poll_patience(context),
+                        ended @ Poll::Ready(_) => ended,
+                    };
                 }
                 seen.begin();
             }
@@ -360,17 +392,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             return Poll::Ready(Ok(()));
         }
         // The HTTP library bounds the first head of a connection only, and no body.
-        let Some((deadline, end)) = this.patience() else { return Poll::Pending };
-        let alarm = this.read_alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if alarm.deadline() != deadline {
-            alarm.as_mut().reset(deadline);
-        }
-        ready!(alarm.as_mut().poll(context));
-        if end.is_none() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        this.watch.seen.borrow_mut().end = end;
-        Poll::Ready(Ok(()))
+        this.poll_patience(context)
     }
 }
 

@@ -60,6 +60,8 @@ impl Held {
 /// How far an export has come: the next ordinal of each class, and the one after its last.
 #[derive(Clone, Copy, Debug)]
 pub struct ExportCursor {
+    /// The ring whose ordinals these are.
+    epoch: [u8; 16],
     next: [u64; 3],
     end: [u64; 3],
 }
@@ -187,18 +189,21 @@ impl Reader {
         self.step(|transaction, _| {
             let held = held(transaction)?;
             let end = held.map(|held| if held.entries() == 0 { held.first } else { held.last + 1 });
-            Ok(ExportCursor { next: held.map(|held| held.first), end })
+            Ok(ExportCursor { epoch: epoch(transaction)?, next: held.map(|held| held.first), end })
         })
     }
 
-    /// Visits the next entries of an export, oldest first, `limit` at most.
+    /// Visits the next entries of an export, oldest first, `limit` at most. An error where another ring has taken the ring's place.
     pub fn export_step(
         &self,
         cursor: &mut ExportCursor,
         limit: u64,
         mut visit: impl FnMut(&ServedEntry<'_>),
     ) -> Result<ExportStep, ReadError> {
-        self.step(|transaction, memory| {
+        let step = self.step(|transaction, memory| {
+            if epoch(transaction)? != cursor.epoch {
+                return Ok(None);
+            }
             let held = held(transaction)?;
             let mut step = ExportStep { entries: 0, evicted: [0; 3] };
             for class in Class::ALL.map(Class::index) {
@@ -209,8 +214,9 @@ impl Reader {
                 cursor.next[class] = reached;
             }
             step.entries = rows::merge_up(transaction, memory, &mut cursor.next, cursor.end, limit, &mut visit)?;
-            Ok(step)
-        })
+            Ok(Some(step))
+        })?;
+        step.ok_or_else(|| ReadError::Moved { path: self.path.clone() })
     }
 
     /// What the ring file says of itself.
@@ -285,6 +291,11 @@ impl Session {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The ring's epoch.
+fn epoch(transaction: &Transaction<'_>) -> rusqlite::Result<[u8; 16]> {
+    transaction.prepare_cached("SELECT epoch FROM ring")?.query_row([], |row| row.get(0))
 }
 
 /// The ordinals that each class holds.

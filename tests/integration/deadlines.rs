@@ -2,10 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use serde_json::{Value, json};
-use std::os::fd::AsRawFd as _;
 
 use crate::support::{Agent, Connection, Ledger, Node, Request, Response, assert_is_error, eventually};
 
@@ -72,6 +74,44 @@ fn a_client_that_never_reads_is_cut_off() {
     let mut received = Vec::new();
     let _ = stalled.read_to_end(&mut received);
     assert!(!received.ends_with(b"0\r\n\r\n"), "the export did not fit what the kernel holds back");
+}
+
+#[test]
+fn a_client_that_reads_slowly_but_steadily_has_all_of_an_export() {
+    let agent = Node::new("server.write_timeout_ms = 1000\n").start();
+    let token = agent.token(&["admin"]);
+    let mut connection = Connection::open(agent.address());
+    let long = Request::get(&format!("/node/{}", "x".repeat(900))).bearer(&token);
+    (0..2_000).for_each(|_| drop(connection.call(&long)));
+    let mut slow = TcpStream::connect(agent.address()).unwrap();
+    slow.write_all(&Request::get("/audit/export").bearer(&token).header("Connection", "close").whole()).unwrap();
+    let (mut received, mut part) = (Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        let read = slow.read(&mut part).unwrap();
+        if read == 0 {
+            break;
+        }
+        received.extend_from_slice(&part[..read]);
+        // The pace of the reader is what is tested.
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(received.ends_with(b"\r\n0\r\n\r\n"), "cut off after {} bytes", received.len());
+}
+
+#[test]
+fn a_connection_on_which_no_request_comes_ends_whatever_else_comes() {
+    let agent = Node::new("[server]\nkeep_alive_s = 1\nclient_timeout_ms = 200\n").start();
+    let chunked = "PUT /node/hostname HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\n\n";
+    for (first, then) in [("GET /health HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n"), (chunked, "")] {
+        let mut connection = TcpStream::connect(agent.address()).unwrap();
+        connection.write_all(first.as_bytes()).unwrap();
+        connection.read_exact(&mut [0; 12]).unwrap();
+        let _ = connection.write_all(then.as_bytes());
+        connection.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        let ended = connection.read_to_end(&mut Vec::new());
+        let reset = ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+        assert!(ended.is_ok() || reset, "{ended:?} after {first:?}");
+    }
 }
 
 #[test]

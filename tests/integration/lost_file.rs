@@ -2,6 +2,8 @@
 //! says what it could not keep.
 
 use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Node, Request, begin_change, eventually, is_long, open_intents};
+use crate::support::{Agent, Connection, Node, Request, begin_change, eventually, is_long, open_intents};
 
 /// A debug build on a busy machine needs more than the second that a release build has.
 const BOUND: Duration = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
@@ -190,4 +192,28 @@ fn a_change_that_a_crash_interrupts_in_the_new_ring_says_so() {
     let agent = Node::start(node);
     let page = agent.read("/audit?limit=1");
     assert_eq!(page["items"][0]["outcome"], "interrupted", "{page}");
+}
+
+#[test]
+fn an_export_that_outlives_its_ring_ends_and_does_the_new_ring_no_harm() {
+    let agent = Node::new("audit.denied_entries = 4096\n").start();
+    let admin = agent.token(&["admin"]);
+    let long = Request::get(&format!("/{}", "p".repeat(900))).bearer(&admin);
+    let mut connection = Connection::open(agent.address());
+    (0..3_000).for_each(|_| drop(connection.call(&long)));
+    let mut export = TcpStream::connect(agent.address()).unwrap();
+    export.write_all(&Request::get("/audit/export").bearer(&admin).whole()).unwrap();
+    export.read_exact(&mut [0; 12]).unwrap();
+    fs::rename(agent.node().state_dir().join("ring.sqlite"), agent.node().folder().join("elsewhere")).unwrap();
+    recorded_again(&agent);
+    let before = agent.read("/audit/status");
+    let mut rest = Vec::new();
+    let _ = export.read_to_end(&mut rest);
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "the export does not say that it is whole");
+    recorded_again(&agent);
+    let after = agent.read("/audit/status");
+    assert_eq!(
+        (&after["epoch"], &after["origin"], &after["health"]),
+        (&before["epoch"], &json!("missing"), &json!("ok"))
+    );
 }

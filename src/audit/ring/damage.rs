@@ -42,14 +42,16 @@ pub(super) fn clear_orphans(options: &RingOptions, now_ms: i64) -> Result<(), Ri
     sync(&options.state_dir)
 }
 
-/// A name that no file has yet.
+/// A name that sorts behind those of all files that are kept, also where the clock went back.
 fn free_name(state_dir: &Path, now_ms: i64) -> PathBuf {
-    let name = |ms: i64| state_dir.join(format!("{FILE_NAME}.damaged-{ms}"));
-    let is_taken = |path: &PathBuf| path.symlink_metadata().is_ok() || wal_of(path).symlink_metadata().is_ok();
-    (now_ms..i64::MAX)
-        .map(name)
-        .find(|path| !is_taken(path))
-        .expect("a folder holds fewer files than there are numbers")
+    let newest = kept_aside(state_dir).last().map_or(i64::MIN, |path| number(path));
+    state_dir.join(format!("{FILE_NAME}.damaged-{}", now_ms.max(newest.saturating_add(1))))
+}
+
+/// The milliseconds in a damaged file's name; of another name, nothing newer.
+fn number(path: &Path) -> i64 {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.rsplit_once(".damaged-").and_then(|(_, number)| number.parse().ok()).unwrap_or(i64::MIN)
 }
 
 fn sync(state_dir: &Path) -> Result<(), RingError> {
@@ -67,7 +69,7 @@ pub fn kept_aside(state_dir: &Path) -> Vec<PathBuf> {
         // A WAL that has lost its database stands for itself.
         .map(|name| state_dir.join(name.strip_suffix("-wal").unwrap_or(&name)))
         .collect();
-    kept.sort();
+    kept.sort_by_key(|path| number(path));
     kept.dedup();
     kept
 }
@@ -83,5 +85,27 @@ fn forget_old(state_dir: &Path) {
         // What can't be removed is tried again the next time.
         let _ = fs::remove_file(wal_of(old));
         let _ = fs::remove_file(old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_files_are_kept_also_where_the_clock_went_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let now_ms = [9_000_000_000_000, 1_000, 999, 2_000];
+        let names: Vec<_> = now_ms
+            .into_iter()
+            .map(|now_ms| {
+                let name = free_name(dir.path(), now_ms);
+                fs::write(&name, "").unwrap();
+                forget_old(dir.path());
+                assert!(name.exists(), "what was just set aside is kept");
+                name
+            })
+            .collect();
+        assert_eq!(kept_aside(dir.path()), names[1..]);
     }
 }

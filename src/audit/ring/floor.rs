@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::file::sync_dir;
-use crate::audit::entry::Seq;
+use crate::audit::entry::{EntryId, Seq};
 
 /// Name of the file in the state folder: one decimal number.
 const FILE_NAME: &str = "seq.floor";
@@ -27,10 +27,11 @@ pub(super) struct SeqFloor {
 }
 
 impl SeqFloor {
-    /// What is reserved in the state folder; nothing where the file is missing or holds no number.
+    /// What is reserved in the state folder; nothing where the file is missing or holds no number that a seq can have.
     pub(super) fn open(state_dir: &Path) -> Self {
         let text = fs::read_to_string(state_dir.join(FILE_NAME)).unwrap_or_default();
-        Self { state_dir: state_dir.to_owned(), end: Seq(text.trim().parse().unwrap_or(0)), failing: false }
+        let end = text.trim().parse().ok().filter(|&end| end < EntryId::SEQ_END);
+        Self { state_dir: state_dir.to_owned(), end: Seq(end.unwrap_or(0)), failing: false }
     }
 
     /// The highest seq that may have been given.

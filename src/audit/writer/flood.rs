@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::audit::class::Class;
-use crate::audit::entry::Entry;
+use crate::audit::entry::{Call, Entry};
 use crate::audit::ring::Record;
 use crate::auth::Actor;
 
@@ -21,7 +21,7 @@ use crate::auth::Actor;
 pub(super) enum Likeness {
     /// Everything but their times: one peer repeats itself.
     Call,
-    /// Peer, user and answer: one peer tries many things.
+    /// Peer, user with roles and token, and answer: one peer tries many things.
     Caller,
     /// The answer alone: many peers.
     Answer,
@@ -96,7 +96,7 @@ impl Flood {
         (likeness, entry.outcome, entry.response_code).hash(&mut hasher);
         let call = &entry.call;
         if likeness != Likeness::Answer {
-            (call.source_ip, call.forwarded_for, &call.actor.user).hash(&mut hasher);
+            (call.source_ip, call.forwarded_for, who(call)).hash(&mut hasher);
         }
         if likeness == Likeness::Call {
             (&call.method, &call.path, &call.user_agent).hash(&mut hasher);
@@ -110,13 +110,11 @@ impl Likeness {
     fn holds(self, waiting: &Entry, coming: &Entry) -> bool {
         let (a, b) = (&waiting.call, &coming.call);
         let answer = (waiting.outcome, waiting.response_code) == (coming.outcome, coming.response_code);
-        let caller =
-            || a.source_ip == b.source_ip && a.forwarded_for == b.forwarded_for && a.actor.user == b.actor.user;
+        let caller = || a.source_ip == b.source_ip && a.forwarded_for == b.forwarded_for && who(a) == who(b);
         let call = || {
             a.method == b.method
                 && a.path == b.path
                 && a.user_agent == b.user_agent
-                && a.actor.token_id == b.actor.token_id
                 && a.operation.map(|operation| operation.id) == b.operation.map(|operation| operation.id)
         };
         answer
@@ -143,6 +141,12 @@ impl Likeness {
     }
 }
 
+/// What an entry says of who calls.
+fn who(call: &Call) -> impl Hash + Eq + '_ {
+    let actor = &call.actor;
+    (&actor.user, &actor.roles, &actor.token_id, actor.auth_method)
+}
+
 /// Counts `coming` in `waiting`.
 pub(super) fn join(waiting: &mut Entry, coming: &Entry) {
     waiting.calls += coming.calls;
@@ -160,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::audit::entry::{Arrival, Call, Outcome, Seq};
+    use crate::audit::entry::{Arrival, Outcome, Seq};
 
     const LIMIT: usize = 64;
 
@@ -236,6 +240,27 @@ mod tests {
         let unknown: BTreeSet<_> =
             records[LIMIT..].iter().filter_map(Record::entry).map(|entry| entry.response_code).collect();
         assert_eq!(unknown, [401, 404].into());
+    }
+
+    #[test]
+    fn calls_with_other_roles_or_tokens_are_not_counted_together() {
+        let by = |roles: &str, token_id: &str| {
+            let mut entry = refused(1, 1, 403);
+            let (user, roles, token_id) = ("ops".to_owned(), roles.to_owned(), Some(token_id.to_owned()));
+            entry.call.actor = Arc::new(Actor { user, roles, token_id, ..Actor::default() });
+            entry
+        };
+        let records = waiting((0..600).map(|number| match number % 3 {
+            0 => by("read", "a"),
+            1 => by("write", "a"),
+            _ => by("read", "b"),
+        }));
+        let of = |roles: &str, token_id: &str| -> u64 {
+            let actor = by(roles, token_id).call.actor;
+            let entries = records.iter().filter_map(Record::entry).filter(|entry| entry.call.actor == actor);
+            entries.map(|entry| entry.calls).sum()
+        };
+        assert_eq!((of("read", "a"), of("write", "a"), of("read", "b")), (200, 200, 200));
     }
 
     proptest! {
