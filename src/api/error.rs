@@ -134,6 +134,7 @@ pub(super) fn describe(status: u16) -> &'static str {
         401 => "Unauthorized - API key required.",
         403 => "Forbidden - Insufficient permissions.",
         404 => "There is no such thing.",
+        408 => "The body did not arrive in time.",
         413 => "The body is too large.",
         415 => "The body is not JSON by its content type.",
         503 => "Not now, or not on this node: the details say why.",

@@ -51,7 +51,7 @@ pub struct ServerConfig {
     pub client_timeout_ms: u64,
     /// Milliseconds in which the body of a request must arrive, 100 to 600000. Default 10000.
     pub body_timeout_ms: u64,
-    /// Milliseconds in which a peer must take something of what is written to it, 100 to 600000. Default 10000.
+    /// Milliseconds in which a peer must take some 40 KiB of what is written to it, 100 to 600000. Default 10000.
     pub write_timeout_ms: u64,
     /// Seconds in which an operation must have its answer, 1 to 3600. Default 30.
     pub handler_timeout_s: u64,

@@ -38,7 +38,7 @@ const PUT: Endpoint = Endpoint {
     },
     input: Input { body: Some(schema_of::<HostnameChange>), ..Input::NONE },
     success: Success::json("The new host name.", &[("application/json", schema_of::<HostnameReading>)]),
-    errors: &[413, 415],
+    errors: &[408, 413, 415],
     handler: || web::to(put),
 };
 

@@ -38,7 +38,7 @@ const PUT: Endpoint = Endpoint {
     },
     input: Input { body: Some(schema_of::<TimezoneChange>), ..Input::NONE },
     success: Success::json("The new time zone.", &[("application/json", schema_of::<Timezone>)]),
-    errors: &[404, 413, 415],
+    errors: &[404, 408, 413, 415],
     handler: || web::to(put),
 };
 
