@@ -20,6 +20,7 @@ mod handlers;
 mod intent;
 mod kernel_kill;
 mod kill;
+mod kth_fault;
 mod lost_file;
 mod media;
 mod misplaced_pages;
