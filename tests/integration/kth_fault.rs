@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -201,6 +201,8 @@ fn a_fault_at_the_start_ends_in_a_clear_error_or_none_and_loses_nothing() {
 struct Attached {
     strace: Child,
     record: PathBuf,
+    /// Open, because strace tells of each new thread.
+    _errors: BufReader<ChildStderr>,
 }
 
 impl Attached {
@@ -213,10 +215,10 @@ impl Attached {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = String::new();
-        BufReader::new(strace.stderr.take().unwrap()).read_line(&mut told).unwrap();
+        let (mut told, mut errors) = (String::new(), BufReader::new(strace.stderr.take().unwrap()));
+        errors.read_line(&mut told).unwrap();
         assert!(told.contains("attached"), "{told}");
-        Self { strace, record }
+        Self { strace, record, _errors: errors }
     }
 
     /// Lets the agent go, and tells whether anything went wrong.
@@ -334,4 +336,33 @@ fn control_writes_that_are_swallowed_are_seen_to_be_missing() {
     assert_all_there(&agent, &kept, "what was written");
     let missing = agent.call(&Request::get(&format!("/audit/{}", lost[0])).bearer(&agent.token(&["admin"])));
     assert_eq!(missing.status, 404, "the control: {}", missing.text());
+}
+
+#[test]
+fn a_read_that_hangs_is_answered_for_in_time_and_delays_nothing_else() {
+    if !can_isolate(&[STRACE]) {
+        return;
+    }
+    let agent = Node::new(CONFIG).start();
+    changes(&agent, 100);
+    let page = Request::get("/audit?limit=100").bearer(&agent.token(&["admin"]));
+    let hung = Attached::to(&agent, Fault { call: "pread64", result: "delay_enter=8000000", k: 1, lasts: true });
+    let read = || {
+        let since = Instant::now();
+        let response = agent.call(&page);
+        (response.status, since.elapsed())
+    };
+    // More than may read at a time: the others wait for their turn, and no longer.
+    let reads: Vec<_> = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..12).map(|_| scope.spawn(read)).collect();
+        let since = Instant::now();
+        assert_eq!(agent.call(&Request::get("/health")).status, 200);
+        assert_eq!(agent.call(&Request::get("/node/load").bearer(&agent.token(&["admin"]))).status, 200);
+        assert!(since.elapsed() < Duration::from_secs(2), "others wait with them: {:?}", since.elapsed());
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+    });
+    assert!(reads.iter().all(|(_, took)| *took < REFUSED_WITHIN), "{reads:?}");
+    assert!(reads.iter().any(|(status, _)| *status == 503), "the control: something hung: {reads:?}");
+    hung.end();
+    eventually("a page", || (agent.call(&page).status == 200).then_some(()));
 }

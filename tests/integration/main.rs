@@ -32,6 +32,7 @@ mod power_cut;
 mod ring_property;
 mod schema_versions;
 mod spelling;
+mod start_up;
 mod store_blocked;
 mod strict;
 mod support;
