@@ -62,6 +62,12 @@ impl Node {
         self
     }
 
+    /// The agent is started by nothing but itself again.
+    pub(crate) fn alone(mut self) -> Self {
+        self.launcher.clear();
+        self
+    }
+
     /// The agent is started with this variable in its environment.
     pub(crate) fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((name, value.into()));
@@ -162,7 +168,8 @@ impl Agent {
 
     /// The agent's own process, whatever started it; what was started, where there is none on this machine.
     pub(crate) fn process(&self) -> Pid {
-        self.try_process().expect("the agent has not ended")
+        // Where the agent is elsewhere, it is in what this process emulates.
+        self.try_process().unwrap_or_else(|| Pid::from_raw(self.pid().try_into().unwrap()))
     }
 
     fn try_process(&self) -> Option<Pid> {
@@ -175,12 +182,7 @@ impl Agent {
             let children = of(&format!("task/{pid}/children"));
             found.extend(children.split_whitespace().map(|child| child.parse::<u32>().unwrap()));
         }
-<<<<<<< HEAD
-        // The agent is elsewhere, in what this process emulates.
-        Pid::from_raw(self.pid().try_into().unwrap())
-=======
         None
->>>>>>> 9c52e86 (Prove that the k-th fault of the kernel loses nothing, at the start and while the agent runs)
     }
 
     /// Makes a call on a connection of its own.
@@ -224,12 +226,12 @@ impl Agent {
         sign(claims, secret.trim_end().as_bytes())
     }
 
-<<<<<<< HEAD
     /// Waits until the agent has ended by itself.
     pub(crate) fn await_end(mut self) -> Node {
         self.child.0.wait().unwrap();
         self.node.take().unwrap()
-=======
+    }
+
     /// Kills the agent, which may have died already, and gives the same as [`Agent::stop`].
     pub(crate) fn end(mut self) -> (Node, String) {
         if let Some(process) = self.try_process() {
@@ -239,7 +241,6 @@ impl Agent {
         self.child.0.wait().unwrap();
         let output = self.output.drain(..).map(|output| output.join().unwrap()).collect();
         (self.node.take().unwrap(), output)
->>>>>>> 9c52e86 (Prove that the k-th fault of the kernel loses nothing, at the start and while the agent runs)
     }
 
     /// Sends a signal to the agent and waits for its end. Gives the node and all that the agent wrote to its terminal.
