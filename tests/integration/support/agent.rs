@@ -62,6 +62,12 @@ impl Node {
         self
     }
 
+    /// The agent is started by nothing but itself again.
+    pub(crate) fn alone(mut self) -> Self {
+        self.launcher.clear();
+        self
+    }
+
     /// The agent is started with this variable in its environment.
     pub(crate) fn variable(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((name, value.into()));
@@ -162,17 +168,21 @@ impl Agent {
 
     /// The agent's own process, whatever started it; what was started, where there is none on this machine.
     pub(crate) fn process(&self) -> Pid {
+        // Where the agent is elsewhere, it is in what this process emulates.
+        self.try_process().unwrap_or_else(|| Pid::from_raw(self.pid().try_into().unwrap()))
+    }
+
+    fn try_process(&self) -> Option<Pid> {
         let mut found = vec![self.pid()];
         while let Some(pid) = found.pop() {
             let of = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
             if of("comm").trim_end() == "nodeaudit" {
-                return Pid::from_raw(pid.try_into().unwrap());
+                return Some(Pid::from_raw(pid.try_into().unwrap()));
             }
             let children = of(&format!("task/{pid}/children"));
             found.extend(children.split_whitespace().map(|child| child.parse::<u32>().unwrap()));
         }
-        // The agent is elsewhere, in what this process emulates.
-        Pid::from_raw(self.pid().try_into().unwrap())
+        None
     }
 
     /// Makes a call on a connection of its own.
@@ -220,6 +230,17 @@ impl Agent {
     pub(crate) fn await_end(mut self) -> Node {
         self.child.0.wait().unwrap();
         self.node.take().unwrap()
+    }
+
+    /// Kills the agent, which may have died already, and gives the same as [`Agent::stop`].
+    pub(crate) fn end(mut self) -> (Node, String) {
+        if let Some(process) = self.try_process() {
+            let _ = kill(process, Signal::SIGKILL);
+        }
+        let _ = self.child.0.kill();
+        self.child.0.wait().unwrap();
+        let output = self.output.drain(..).map(|output| output.join().unwrap()).collect();
+        (self.node.take().unwrap(), output)
     }
 
     /// Sends a signal to the agent and waits for its end. Gives the node and all that the agent wrote to its terminal.
