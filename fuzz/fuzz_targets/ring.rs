@@ -138,6 +138,7 @@ struct Files {
     floor: Vec<u8>,
     /// Bytes of the database up to the last page that holds anything.
     used: usize,
+    /// All that was stored, what was evicted since included.
     stored: BTreeMap<u64, Value>,
     last_seq: u64,
 }
@@ -153,16 +154,18 @@ impl Files {
         let old_database = read(FILE_NAME);
         let mut ring = Ring::open(&options(dir)).expect("a sound ring opens");
         store(&mut ring, 121..=260);
+        // What is evicted from now on is there again when the WAL is lost.
+        let given = |ring: &Ring| serve(&Reader::new(dir, ring.gate())).expect("a sound ring is read");
+        let mut stored = given(&ring);
         drop(ring);
         let mut ring = Ring::open(&options(dir)).expect("a sound ring opens");
         for first in [261, 271, 281] {
             store(&mut ring, first..=first + 9);
+            stored.extend(given(&ring));
         }
         let intent = Record::Intent(IntentNumber(1), call(1_000));
         ring.store(&[intent, Record::Dropped(Class::Read, 3)]).expect("a sound ring stores");
         let (database, wal, floor) = (read(FILE_NAME), read(WAL_NAME), read(FLOOR_NAME));
-        let reader = Reader::new(dir, ring.gate());
-        let stored = serve(&reader).expect("a sound ring is read");
         let used = database.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         let used = used.next_multiple_of(PAGE_BYTES).min(database.len());
         Self { database, old_database, wal, floor, used, stored, last_seq: 290 }
