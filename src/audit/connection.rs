@@ -9,6 +9,7 @@
 //! It also ends what takes too long: a head, a body, a response that nobody reads.
 
 mod framing;
+mod heads;
 
 use std::cell::RefCell;
 use std::io;
@@ -24,10 +25,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::class::Class;
 use super::entry::{Arrival, Call, Entry, Outcome};
-use super::redact::{self, bounded};
 use super::writer::Writer;
 use crate::auth::Actor;
 use framing::Framing;
+use heads::{asked_for, own_answer};
 
 /// So much of what was written last is kept. The library's own answers have some 130 bytes.
 const TAIL_BYTES: usize = 256;
@@ -265,42 +266,6 @@ fn record(writer: &Writer, source_ip: IpAddr, duration: Duration, first_line: &[
     writer.record(entry, None, place);
 }
 
-/// The status of the library's own answer, if that is what was written last: a status line of 4xx or 5xx and nothing but the
-/// three headers of an answer without a body. No response body of ours can end like that: JSON holds no line break.
-fn own_answer(tail: &[u8]) -> Option<u16> {
-    let tail = tail.strip_suffix(b"\r\n\r\n")?;
-    let begin = tail.windows(9).rposition(|bytes| bytes == b"HTTP/1.1 " || bytes == b"HTTP/1.0 ")?;
-    let head = std::str::from_utf8(&tail[begin..]).ok()?;
-    let mut lines = head.split("\r\n");
-    let code = lines.next()?.split(' ').nth(1)?;
-    let code = if code.len() == 3 { code.parse().ok().filter(|code| (400..600).contains(code))? } else { return None };
-    let mut is_empty = false;
-    for line in lines {
-        let (name, value) = line.split_once(": ")?;
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => is_empty = value == "0",
-            "connection" | "date" => {}
-            _ => return None,
-        }
-    }
-    is_empty.then_some(code)
-}
-
-/// Method and path as far as a head's first line tells them: nothing where it may be anything else, such as a part of a body.
-fn asked_for(head: &[u8]) -> (String, String) {
-    let line = head.trim_ascii_start().split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
-    let mut words = line.split(|&byte| byte == b' ');
-    let method = words.next().unwrap_or_default();
-    if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
-        return Default::default();
-    }
-    // Neither a query nor a fragment is ever stored, nor a target that can hold a password.
-    let path = words.next().and_then(|target| target.split(|&byte| byte == b'?' || byte == b'#').next());
-    let path = path.filter(|path| path.starts_with(b"/") || *path == b"*").unwrap_or_default();
-    let text = |bytes, max_bytes| bounded(&String::from_utf8_lossy(bytes), max_bytes);
-    (text(method, redact::METHOD_MAX_BYTES), text(path, redact::PATH_MAX_BYTES))
-}
-
 impl<S: AsyncRead + Unpin> Watched<S> {
     /// Keeps what comes before the present request is answered; tells the library only that the peer has gone.
     fn poll_hold(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -417,49 +382,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_librarys_own_answer_is_known_by_its_form() {
-        let own = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\ndate: x\r\n\r\n";
-        assert_eq!(own_answer(own), Some(400));
-        let after_another = [&b"HTTP/1.1 200 OK\r\naudit-id: x\r\ncontent-length: 2\r\n\r\n{}"[..], own].concat();
-        assert_eq!(own_answer(&after_another), Some(400));
-        let others: [&[u8]; 8] = [
-            b"{\"user_agent\":\"HTTP/1.1 500 x\"}]}\r\n0\r\n\r\n",
-            b"HTTP/1.1 60000 x\r\ncontent-length: 0\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
-            b"",
-            b"HTTP/1.1 404 Not Found\r\nAudit-Id: x\r\ncontent-length: 0\r\n\r\n",
-            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
-            b"HTTP/1.1 100 Continue\r\n\r\n",
-            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n",
-        ];
-        for tail in others {
-            assert_eq!(own_answer(tail), None, "{}", String::from_utf8_lossy(tail));
-        }
-    }
-
-    #[test]
-    fn method_and_path_are_read_from_whatever_came() {
-        let asked = |head: &[u8]| asked_for(head);
-        let told = |method: &str, path: &str| (method.to_owned(), path.to_owned());
-        assert_eq!(asked(b"GET /node/hostname?token=secret HTTP/1.1\r\nHo"), told("GET", "/node/hostname"));
-        assert_eq!(asked(b"\r\nGET /a"), told("GET", "/a"));
-        assert_eq!(asked(b"GET"), told("GET", ""));
-        assert_eq!(asked(b"GET /\x1b[31m\xff HTTP/1.1"), told("GET", "/\\u{1b}[31m\u{fffd}"));
-        assert_eq!(asked(b"\x16\x03\x01\x02 /"), told("", ""));
-        assert_eq!(asked(b""), told("", ""));
-        for secret in
-            ["GET http://user:HUNTER2@h/ HTTP/9", "POST HUNTER2 x HTTP/1.1", "password HUNTER2", "GET /a#HUNTER2"]
-        {
-            let (method, path) = asked(secret.as_bytes());
-            assert!(!format!("{method} {path}").contains("HUNTER2"), "{secret}");
-        }
     }
 }
