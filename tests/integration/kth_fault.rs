@@ -70,11 +70,11 @@ impl Fault {
     }
 }
 
-/// Whether strace has had anything go wrong.
+/// Whether strace has had anything go wrong. Of a signal it does not say so.
 fn has_struck(record: &Path) -> bool {
     let record = fs::read(record).unwrap_or_default();
     let text = String::from_utf8_lossy(&record);
-    text.contains("(INJECTED)") || text.contains("+++ killed by SIGKILL")
+    text.contains("(INJECTED)")
 }
 
 /// The next k after this one.
@@ -145,19 +145,22 @@ fn at_the_start(
         let what = format!("{fault:?}");
         let line = fault.strace(&node.state_dir(), &record);
         let mut acknowledged = known.to_vec();
+        let is_dead;
         let (node, log) = match node.launched(&line).try_start() {
             Ok(agent) => {
                 acknowledged.extend(changes(&agent, 4));
+                is_dead = Connection::try_open(agent.address()).is_err();
                 agent.end()
             }
             Err((node, log)) => {
                 let is_clear = log.lines().any(|line| line.starts_with("nodeaudit: "));
                 assert!(is_clear || result.contains("KILL"), "{what}: no clear error: {log}");
+                is_dead = true;
                 (node, log)
             }
         };
         assert!(!log.contains("panicked"), "{what}: {log}");
-        let struck = has_struck(&record);
+        let struck = is_dead || has_struck(&record);
         let agent = node.alone().start();
         assert_all_there(&agent, &acknowledged, &what);
         let status = agent.read("/audit/status");
