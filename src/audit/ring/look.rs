@@ -60,7 +60,7 @@ pub(super) fn look(path: &Path) -> Result<Found, RingError> {
         (APPLICATION_ID, 1..=SCHEMA_VERSION) if is_sound(&header) => {
             let wal = wal_of(path);
             let failed = |source| RingError::File { act: "read", path: wal.clone(), source };
-            if wal_check::is_damaged(&wal).map_err(failed)? {
+            if wal_check::is_damaged(&wal, path).map_err(failed)? {
                 return Err(RingError::Damaged { path: wal, reason: "it goes on behind what is not right" });
             }
             Ok(Found::Ring)
