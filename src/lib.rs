@@ -29,11 +29,13 @@
 //! | [`config`] | settings, their sources, defaults and limits | who uses a setting |
 //! | `listener` | the socket, the connections, HTTP/1.1 on them | operations |
 //! | [`server`] | start, stop, and the one place where all parts meet | what any part does |
+//! | [`reload`] | what can change while the agent runs, and SIGHUP's way there | what any part does |
 //! | [`auth`] | who calls and what they may do: keys, tokens, roles, permissions | the ring, endpoints |
 //! | [`audit`] | entries, classes, the ring, its writer and reader | endpoints |
 //! | [`api`] | endpoints, routes, status codes, `/openapi.json` | SQL, permission checks |
 //! | [`host`] | the node's readings and changes | HTTP, audit |
 //! | [`operation`] | method, path, ID and permission as plain data | all of the above but the permissions |
+//! | [`live`] | a value that is replaced while it is in use | everything else |
 //! | [`report`] | an error and its sources as one line | everything else |
 //!
 //! How to run it is in `README.md` and `docs/operate.md`, how to add an endpoint in `CONTRIBUTING.md`.
@@ -47,6 +49,8 @@ mod listener;
 
 pub mod server;
 
+pub mod reload;
+
 pub mod auth;
 
 pub mod audit;
@@ -56,5 +60,7 @@ pub mod api;
 pub mod host;
 
 pub mod operation;
+
+pub mod live;
 
 pub mod report;

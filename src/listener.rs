@@ -22,7 +22,6 @@ use actix_service::{
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Service as _};
 use actix_web::rt::net::TcpStream;
-use actix_web::rt::signal::unix::{SignalKind, signal};
 use actix_web::{Error, HttpResponse};
 use futures_util::TryStreamExt as _;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -59,13 +58,13 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Serves `app` on `listener` until the process is told to stop by SIGTERM, SIGINT or SIGHUP; then open calls get their time.
-pub(crate) async fn serve<F, I, S, B>(
+/// Serves `app` on `listener` until the process is told to stop by SIGTERM or SIGINT; then open calls get their time.
+pub(crate) fn serve<F, I, S, B>(
     listener: TcpListener,
     limits: &ServerConfig,
     writer: Writer,
     app: F,
-) -> io::Result<()>
+) -> io::Result<Server>
 where
     F: Fn() -> I + Clone + Send + 'static,
     I: IntoServiceFactory<S, Request>,
@@ -129,16 +128,7 @@ where
             .finish::<_, Answer>(claimed);
         fn_service(move |stream: TcpStream| door.clone().enter(stream)).and_then(http)
     };
-    let server = server.listen("http", listener, factory)?.run();
-    // A terminal that is closed stops the agent as Ctrl-C does.
-    let (handle, mut hangup) = (server.handle(), signal(SignalKind::hangup())?);
-    actix_web::rt::spawn(async move {
-        if hangup.recv().await.is_some() {
-            log::info!("SIGHUP received; stopping");
-            handle.stop(true).await;
-        }
-    });
-    server.await
+    Ok(server.listen("http", listener, factory)?.run())
 }
 
 /// What the HTTP service takes: a stream, its protocol, its peer.

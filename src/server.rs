@@ -1,35 +1,38 @@
 //! The running agent: everything is built here and put together.
 //!
-//! Start: key and self-test, ring (open intents become entries), writer, listener, workers. Stop: no new calls, open ones get
+//! Start: keys and self-test, ring (open intents become entries), writer, listener, workers. Stop: no new calls, open ones get
 //! their time, then the writer stores what is queued.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
+use actix_web::rt::signal::unix::{Signal, SignalKind, signal};
 use actix_web::{App, web};
 use uuid::Uuid;
 
 use crate::api::{self, AppState};
 use crate::audit::ring::{Ring, RingError, RingOptions};
 use crate::audit::{Auditing, Durabilities, Durability, Reader, Writer, WriterOptions, WriterThread, audit};
-use crate::auth::{Authenticator, KeyError, Roles, SigningKey, TokenError, TokenVerifier, authenticate, self_test};
-use crate::config::{ClassConfig, Config, KeyOrigin};
+use crate::auth::authenticate;
+use crate::config::{ClassConfig, Config};
 use crate::host::{Changes, Host, HostError, Paths, clock};
 use crate::listener;
 use crate::operation::Operations;
+use crate::reload::{PartError, ReadConfig, Reloadable, Reloader};
 
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The signing key can't be used.
+    /// What the configuration asks for can't be had.
     #[error(transparent)]
-    Key(#[from] KeyError),
-    /// A token that the agent made for itself is not accepted by it.
-    #[error("the agent can't verify its own tokens")]
-    SelfTest(#[source] TokenError),
+    Part(#[from] PartError),
+    /// The system does not tell the agent of SIGHUP.
+    #[error("can't wait for SIGHUP")]
+    Signal(#[source] io::Error),
     /// The boot has no ID.
     #[error("can't tell one boot from another")]
     BootId(#[source] HostError),
@@ -65,38 +68,31 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     parts: Parts,
+    hangup: Signal,
     writer_thread: WriterThread,
 }
 
 /// What every worker shares.
 #[derive(Clone)]
 struct Parts {
-    authenticator: web::Data<Authenticator>,
+    reloadable: Reloadable,
     auditing: web::Data<Auditing>,
     state: web::Data<AppState>,
 }
 
-/// The key that tokens are signed with: made at the first start unless the operator named a file.
-pub fn signing_key(config: &Config) -> Result<SigningKey, KeyError> {
-    match config.key_file() {
-        (path, KeyOrigin::Agent) => SigningKey::load_or_create(&path),
-        (path, KeyOrigin::Operator) => SigningKey::load(&path),
-    }
-}
-
 impl Server {
-    /// Opens the ring and binds the address. When this returns, the agent can record.
-    pub fn start(config: Config, changes: Changes) -> Result<Self, ServerError> {
+    /// Opens the ring and binds the address. When this returns, the agent can record. At SIGHUP, `read_config` gives the
+    /// configuration that is to be in force then.
+    pub fn start(config: Config, changes: Changes, read_config: ReadConfig) -> Result<Self, ServerError> {
+        let hangup = hangup().map_err(ServerError::Signal)?;
         let failed = |source| ServerError::Listen { address: config.server.listen, source };
         let listener = listener::bind(config.server.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         if !address.ip().is_loopback() {
             log::warn!("{address} is not a loopback address, and there is no TLS: tokens can be read on their way");
         }
-        let key = signing_key(&config)?;
-        self_test(&key).map_err(ServerError::SelfTest)?;
-        let verifier = TokenVerifier::new(&key, Roles::new(&config.auth.roles), config.auth.leeway_s);
-        let anonymous = config.auth.anonymous_permissions.iter().copied().collect();
+        let reloadable = Reloadable::new(&config)?;
+        let reloader = Arc::new(Reloader::new(read_config, config.clone(), reloadable.clone()));
 
         let paths = Paths::new(&config.host.root);
         let ring_options = ring_options(&config)?;
@@ -118,14 +114,11 @@ impl Server {
             reader,
             writer,
             ring: ring_options,
-            openapi: api::document(&endpoints, base_path, anonymous).to_string(),
+            openapi: reloadable.openapi.clone(),
+            reloader,
         };
-        let parts = Parts {
-            authenticator: web::Data::new(Authenticator::new(verifier, anonymous)),
-            auditing: web::Data::new(auditing),
-            state: web::Data::new(state),
-        };
-        Ok(Self { config, listener, address, parts, writer_thread })
+        let parts = Parts { reloadable, auditing: web::Data::new(auditing), state: web::Data::new(state) };
+        Ok(Self { config, listener, address, parts, hangup, writer_thread })
     }
 
     /// The address that it listens on.
@@ -135,21 +128,21 @@ impl Server {
 
     /// Serves until the process is told to stop by SIGTERM or SIGINT.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { config, listener, parts, writer_thread, .. } = self;
-        let served = actix_web::rt::System::new().block_on(serve(&config, listener, parts));
+        let Self { config, listener, parts, hangup, writer_thread, .. } = self;
+        let served = actix_web::rt::System::new().block_on(serve(&config, listener, parts, hangup));
         let stored = writer_thread.stop();
         served.map_err(ServerError::Serve)?;
         stored.map_err(|records| ServerError::Unsaved { records })
     }
 }
 
-async fn serve(config: &Config, listener: TcpListener, parts: Parts) -> io::Result<()> {
+async fn serve(config: &Config, listener: TcpListener, parts: Parts, hangup: Signal) -> io::Result<()> {
     let (base_path, max_body_bytes) = (config.server.base_path.clone(), config.server.max_body_bytes);
-    let writer = parts.state.writer.clone();
+    let (writer, reloader) = (parts.state.writer.clone(), Arc::clone(&parts.state.reloader));
     let app = move || {
-        let Parts { authenticator, auditing, state } = parts.clone();
+        let Parts { reloadable, auditing, state } = parts.clone();
         App::new()
-            .app_data(authenticator)
+            .app_data(web::Data::new(reloadable.authenticator))
             .app_data(auditing)
             .app_data(state)
             .configure(|app| api::mount(app, &base_path, max_body_bytes))
@@ -157,7 +150,30 @@ async fn serve(config: &Config, listener: TcpListener, parts: Parts) -> io::Resu
             .wrap(from_fn(audit))
             .wrap(from_fn(authenticate))
     };
-    listener::serve(listener, &config.server, writer, app).await
+    let server = listener::serve(listener, &config.server, writer, app)?;
+    actix_web::rt::spawn(reload_at_hangup(hangup, reloader, server.handle()));
+    server.await
+}
+
+/// From now on a SIGHUP does not end the process. One that comes before the agent serves is waiting for it then.
+fn hangup() -> io::Result<Signal> {
+    // Any runtime's signals are those of the process.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { signal(SignalKind::hangup()) })
+}
+
+/// SIGHUP reloads; where it says that the terminal is closed from which the agent was started, the agent stops as by Ctrl-C.
+async fn reload_at_hangup(mut hangup: Signal, reloader: Arc<Reloader>, server: ServerHandle) {
+    let has_terminal = io::stderr().is_terminal();
+    while hangup.recv().await.is_some() {
+        if has_terminal && !io::stderr().is_terminal() {
+            server.stop(true).await;
+            return;
+        }
+        let reloader = Arc::clone(&reloader);
+        // It reads files, and storage can hang; one after the other. Only a panic is an error, and it has been told.
+        let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+    }
 }
 
 fn ring_options(config: &Config) -> Result<RingOptions, ServerError> {

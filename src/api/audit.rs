@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, web};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
 use super::export::{Export, Format};
@@ -15,6 +15,7 @@ use super::{ApiError, AppState};
 use crate::audit::{AuditStatus, EntryId, Reader, ServedEntry};
 use crate::auth::Permission;
 use crate::operation::{Method, Operation};
+use crate::reload::ReloadStatus;
 
 /// The endpoints of `/audit`.
 pub(super) const ENDPOINTS: [Endpoint; 4] = [LIST, EXPORT, STATUS, GET];
@@ -63,7 +64,10 @@ const STATUS: Endpoint = Endpoint {
         summary: "The audit ring described: what it holds, what it lost, whether it can store.",
     },
     input: Input::NONE,
-    success: Success::json("The audit ring.", &[("application/json", schema_of::<AuditStatus>)]),
+    success: Success::json(
+        "The audit ring, and what the agent works with.",
+        &[("application/json", schema_of::<Status>)],
+    ),
     errors: &[],
     handler: || web::to(status),
 };
@@ -161,6 +165,16 @@ struct OneEntry {
     entry: ServedEntry<'static>,
 }
 
+/// The ring described, and how the agent came to be as it is.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditStatus")]
+struct Status {
+    #[serde(flatten)]
+    ring: AuditStatus,
+    /// When configuration and keys were read, and what became of reloads.
+    configuration: ReloadStatus,
+}
+
 async fn list(state: web::Data<AppState>, query: web::Query<PageQuery>) -> Result<Json, ApiError> {
     let PageQuery { limit, offset } = query.into_inner();
     let deadline = RingDeadline::from_now();
@@ -193,11 +207,12 @@ async fn get(state: web::Data<AppState>, id: web::Path<String>) -> Result<Json, 
     found.ok_or_else(unknown)
 }
 
-async fn status(state: web::Data<AppState>) -> Result<web::Json<AuditStatus>, ApiError> {
+async fn status(state: web::Data<AppState>) -> Result<web::Json<Status>, ApiError> {
     let deadline = RingDeadline::from_now();
     state.make_visible(deadline).await;
     let (writer, ring) = (state.writer.clone(), state.ring.clone());
-    state.read(deadline, move |reader| AuditStatus::gather(&ring, reader, &writer)).await.map(web::Json)
+    let ring = state.read(deadline, move |reader| AuditStatus::gather(&ring, reader, &writer)).await?;
+    Ok(web::Json(Status { ring, configuration: state.reloader.status() }))
 }
 
 async fn export(

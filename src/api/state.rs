@@ -10,6 +10,8 @@ use super::json::Pending;
 use crate::audit::ring::RingOptions;
 use crate::audit::{ReadError, Reader, Writer};
 use crate::host::Host;
+use crate::live::Live;
+use crate::reload::Reloader;
 
 /// The longest that a caller waits for the ring: for what was recorded before to become visible, for a turn, for the read.
 const RING_DEADLINE: Duration = Duration::from_secs(2);
@@ -36,7 +38,9 @@ pub struct AppState {
     /// What the ring may hold.
     pub ring: RingOptions,
     /// The OpenAPI document.
-    pub openapi: String,
+    pub openapi: Live<String>,
+    /// What was read again since the start.
+    pub reloader: Arc<Reloader>,
 }
 
 impl AppState {

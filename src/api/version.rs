@@ -62,5 +62,5 @@ async fn version() -> web::Json<About> {
 }
 
 async fn openapi(state: web::Data<AppState>) -> Json {
-    Json { body: state.openapi.clone().into_bytes(), pending: Pending(0) }
+    Json { body: state.openapi.get().as_bytes().to_vec(), pending: Pending(0) }
 }

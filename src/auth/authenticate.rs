@@ -14,6 +14,7 @@ use actix_web::{Error, HttpMessage, web};
 use super::actor::role_lines;
 use super::{Actor, AuthMethod, Credential, PermissionSet, TokenVerifier};
 use crate::host::clock;
+use crate::live::Live;
 
 /// Turns what a request brings into an [`Actor`].
 #[derive(Debug)]
@@ -51,12 +52,12 @@ impl Authenticator {
 
 /// The middleware.
 pub async fn authenticate(
-    authenticator: web::Data<Authenticator>,
+    authenticator: web::Data<Live<Authenticator>>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let credential = Credential::parse(request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes));
-    let actor = authenticator.actor(credential);
+    let actor = authenticator.get().actor(credential);
     request.extensions_mut().insert(actor);
     next.call(request).await
 }

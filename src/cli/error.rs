@@ -8,6 +8,7 @@ use super::exit::Exit;
 use crate::audit::ring::RingError;
 use crate::auth::{KeyError, TokenError};
 use crate::config::ConfigError;
+use crate::reload::PartError;
 use crate::report;
 use crate::server::ServerError;
 
@@ -107,11 +108,19 @@ impl From<TokenError> for CliError {
     }
 }
 
+impl From<PartError> for CliError {
+    fn from(error: PartError) -> Self {
+        match error {
+            PartError::Key(error) => error.into(),
+            PartError::SelfTest(_) => Self::of(Exit::Software, &error),
+        }
+    }
+}
+
 impl From<ServerError> for CliError {
     fn from(error: ServerError) -> Self {
         let exit = match error {
-            ServerError::Key(error) => return error.into(),
-            ServerError::SelfTest(_) => Exit::Software,
+            ServerError::Part(error) => return error.into(),
             ServerError::Listen { .. } | ServerError::Ring(RingError::InUse { .. }) => Exit::Unavailable,
             // Someone has to give the file or the folder to the agent's user first.
             ServerError::Ring(RingError::File { ref source, .. })
@@ -133,6 +142,7 @@ impl From<ServerError> for CliError {
             | ServerError::Unsaved { .. } => Exit::IoErr,
             ServerError::Ring(RingError::Thread { .. } | RingError::Random)
             | ServerError::BootId(_)
+            | ServerError::Signal(_)
             | ServerError::BootIdForm(_) => Exit::OsErr,
         };
         Self::of(exit, &error)

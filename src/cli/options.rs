@@ -31,6 +31,11 @@ pub(super) struct ConfigOptions {
 impl ConfigOptions {
     /// The configuration, with `listen` as the flag of that name.
     pub(super) fn load(&self, listen: Option<SocketAddr>) -> Result<Config, CliError> {
+        Ok(Config::load(&self.sources(listen)?, std::env::vars_os())?)
+    }
+
+    /// Where the configuration comes from, at the start and whenever it is read again.
+    pub(super) fn sources(&self, listen: Option<SocketAddr>) -> Result<Sources, CliError> {
         let preset = if self.dev { Preset::Dev(absolute(DEV_STATE_DIR)?) } else { Preset::Production };
         let file = match &self.config {
             Some(path) => ConfigFile::Required(path.clone()),
@@ -38,8 +43,7 @@ impl ConfigOptions {
             None => ConfigFile::Optional(ConfigFile::DEFAULT_PATH.into()),
         };
         let state_dir = self.state_dir.as_deref().map(absolute).transpose()?;
-        let sources = Sources { preset, file, listen, state_dir };
-        Ok(Config::load(&sources, std::env::vars_os())?)
+        Ok(Sources { preset, file, listen, state_dir })
     }
 
     /// The signing key of `config`.

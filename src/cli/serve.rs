@@ -11,7 +11,8 @@ use super::output::print;
 use crate::auth::{Grant, TokenIssuer};
 use crate::config::Config;
 use crate::host::{Changes, clock};
-use crate::server::{Server, signing_key};
+use crate::reload::signing_key;
+use crate::server::Server;
 
 /// Seconds that the token on the terminal is good for.
 const DEV_TOKEN_S: u32 = 3_600;
@@ -31,10 +32,12 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), CliError> {
-        let config = self.options.load(self.listen)?;
+        let sources = self.options.sources(self.listen)?;
+        let read_config = move || Config::load(&sources, std::env::vars_os());
+        let config = read_config()?;
         logging::start(config.log.level);
         let changes = if self.options.dev && !self.apply_changes { Changes::Refuse } else { Changes::Apply };
-        let server = Server::start(config.clone(), changes)?;
+        let server = Server::start(config.clone(), changes, Box::new(read_config))?;
         let url = format!("http://{}{}", server.address(), config.server.base_path);
         log::info!("listening on {url}, state in {}", config.state_dir.display());
         if self.options.dev {

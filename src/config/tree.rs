@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use toml::{Table, Value};
 
 use crate::audit::{Durability, OnStoreFailure};
 use crate::auth::Permission;
@@ -143,6 +144,14 @@ pub enum LogLevel {
 }
 
 impl Config {
+    /// The keys, as `audit.max_entries`, whose values are not the same in both.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let tree = |config| Table::try_from(config).expect("a configuration is a TOML table");
+        let mut found = Vec::new();
+        compare(&tree(self), &tree(other), "", &mut found);
+        found
+    }
+
     /// The file with the signing key, and whether the agent makes it where it is missing.
     pub fn key_file(&self) -> (PathBuf, KeyOrigin) {
         match &self.auth.key_file {
@@ -215,6 +224,20 @@ impl Default for AuditConfig {
     }
 }
 
+/// Adds the keys below `above` whose values differ. A table in one tree and not in the other counts as one key.
+fn compare(one: &Table, other: &Table, above: &str, found: &mut Vec<String>) {
+    let missing_here = other.keys().filter(|name| !one.contains_key(*name));
+    for name in one.keys().chain(missing_here) {
+        match (one.get(name), other.get(name)) {
+            (Some(Value::Table(one)), Some(Value::Table(other))) => {
+                compare(one, other, &format!("{above}{name}."), found);
+            }
+            (one, other) if one != other => found.push(format!("{above}{name}")),
+            _ => {}
+        }
+    }
+}
+
 /// TOML has no null; so that every key can be shown with its default, an empty path stands for none.
 #[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
 fn empty_for_none<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -224,4 +247,23 @@ fn empty_for_none<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Resul
 fn none_for_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_differ_in_the_keys_that_have_other_values() {
+        let (one, mut other) = (Config::default(), Config::default());
+        assert!(one.differences(&other).is_empty());
+        other.server.workers = 3;
+        other.audit.read.window_ms = 10;
+        other.auth.roles.insert("operator".to_owned(), Vec::new());
+        let keys = ["audit.read.window_ms", "auth.roles.operator", "server.workers"];
+        for mut found in [one.differences(&other), other.differences(&one)] {
+            found.sort();
+            assert_eq!(found, keys);
+        }
+    }
 }

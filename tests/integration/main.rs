@@ -29,6 +29,7 @@ mod node_input;
 mod openapi;
 mod permission_matrix;
 mod power_cut;
+mod reload;
 mod ring_property;
 mod schema_versions;
 mod spelling;

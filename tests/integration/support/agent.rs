@@ -226,6 +226,18 @@ impl Agent {
         sign(claims, secret.trim_end().as_bytes())
     }
 
+    /// Has the agent read its files again, and gives what the status says of it then. `token` is one that it accepts afterwards, and
+    /// `count` how many reloads it has done and refused since its start, this one included.
+    pub(crate) fn reload(&self, token: &str, count: (u64, u64)) -> Value {
+        kill(self.process(), Signal::SIGHUP).unwrap();
+        super::eventually("the reload in the status", || {
+            let response = self.call(&Request::get("/audit/status").bearer(token));
+            let mut status = (response.status == 200).then(|| response.json()["configuration"].take())?;
+            let done = [&status["reloads"], &status["refused"]].map(|number| number.as_u64().unwrap());
+            (count == (done[0], done[1])).then(|| status.take())
+        })
+    }
+
     /// Waits until the agent has ended by itself.
     pub(crate) fn await_end(mut self) -> Node {
         self.child.0.wait().unwrap();
