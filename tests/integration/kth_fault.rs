@@ -261,9 +261,8 @@ fn while_it_runs(agent: &Agent, call: &'static str, result: &'static str, lasts:
             "{fault:?}: ready again after {:?}",
             since.elapsed()
         );
-        let recorded = changes(agent, 1);
-        assert_eq!(recorded.len(), 1, "{fault:?}: it records again");
-        acknowledged.extend(recorded);
+        // A relaxed entry that met the fault may be what the agent is trying again just now.
+        acknowledged.push(eventually("an agent that records again", || changes(agent, 1).pop()));
         if !struck {
             return (k, acknowledged);
         }
