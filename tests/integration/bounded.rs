@@ -123,7 +123,7 @@ fn memory_stays_what_it_is_under_mixed_load() {
         let load_until = |second: u64| {
             while let Some(left) = Duration::from_secs(second).checked_sub(began.elapsed()) {
                 let load = Load::start(&agent, "soak", callers);
-                thread::sleep(left.min(Duration::from_secs(300)));
+                thread::sleep(left.min(Duration::from_mins(5)));
                 assert!(!load.end().is_empty());
             }
         };
