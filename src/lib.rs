@@ -28,6 +28,7 @@
 //! | [`cli`] | commands, exit codes, what is printed | how a call is served |
 //! | [`config`] | settings, their sources, defaults and limits | who uses a setting |
 //! | `listener` | the socket, the connections, HTTP/1.1 on them | operations |
+//! | [`tls`] | certificates and their keys, handshakes | HTTP |
 //! | [`server`] | start, stop, and the one place where all parts meet | what any part does |
 //! | [`reload`] | what can change while the agent runs, and SIGHUP's way there | what any part does |
 //! | [`auth`] | who calls and what they may do: keys, tokens, roles, permissions | the ring, endpoints |
@@ -46,6 +47,8 @@ pub mod cli;
 pub mod config;
 
 mod listener;
+
+pub mod tls;
 
 pub mod server;
 

@@ -11,14 +11,21 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api;
-use crate::auth::{Authenticator, KeyError, Roles, SigningKey, TokenError, TokenVerifier, self_test};
-use crate::config::{Config, ConfigError, KeyOrigin};
+use crate::auth::{
+    Admission, Authenticator, CertificateRoles, KeyError, Rates, Roles, SigningKey, TokenError, TokenVerifier,
+    TrustedProxies, self_test,
+};
+use crate::config::{Config, ConfigError, KeyOrigin, LimitsConfig};
 use crate::host::clock;
 use crate::live::Live;
 use crate::report;
+use crate::tls::{Tls, TlsError};
 
 /// The keys of the configuration that a reload puts in force, each with all that is below it. Every other one needs a restart.
-const RELOADED: [&str; 1] = ["auth"];
+const RELOADED: [&str; 4] = ["auth", "limits", "proxy", "tls"];
+
+/// Those below them that do all the same, where TLS begins or ends with them.
+const TLS_ON: [&str; 2] = ["tls.certificate", "tls.key"];
 
 /// Reads the configuration from where it came from.
 pub type ReadConfig = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -32,6 +39,9 @@ pub enum PartError {
     /// A token that the agent made for itself is not accepted by it.
     #[error("the agent can't verify its own tokens")]
     SelfTest(#[source] TokenError),
+    /// Certificates or their key can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Why nothing was reloaded.
@@ -50,6 +60,10 @@ pub enum ReloadError {
 pub struct Reloadable {
     /// Whose calls are accepted.
     pub authenticator: Live<Authenticator>,
+    /// How many of them are let in.
+    pub admission: Live<Admission>,
+    /// What the agent proves to callers; none without TLS.
+    pub tls: Option<Live<Tls>>,
     /// The OpenAPI document.
     pub openapi: Live<String>,
 }
@@ -57,6 +71,8 @@ pub struct Reloadable {
 /// The same, made and checked, but not in force.
 struct Fresh {
     authenticator: Authenticator,
+    admission: Admission,
+    tls: Option<Tls>,
     openapi: String,
 }
 
@@ -64,10 +80,14 @@ impl Fresh {
     fn make(config: &Config) -> Result<Self, PartError> {
         let key = signing_key(config)?;
         self_test(&key).map_err(PartError::SelfTest)?;
-        let verifier = TokenVerifier::new(&key, Roles::new(&config.auth.roles), config.auth.leeway_s);
+        let roles = Roles::new(&config.auth.roles);
+        let certificates = CertificateRoles::new(config.tls.roles.clone(), roles.clone());
+        let verifier = TokenVerifier::new(&key, roles, config.auth.leeway_s);
         let anonymous = config.auth.anonymous_permissions.iter().copied().collect();
         Ok(Self {
-            authenticator: Authenticator::new(verifier, anonymous),
+            authenticator: Authenticator::new(verifier, anonymous, certificates),
+            admission: Admission::new(TrustedProxies::new(config.proxy.trusted.clone()), rates(&config.limits)),
+            tls: Tls::load(&config.tls)?,
             openapi: api::document(&api::endpoints(), &config.server.base_path, anonymous).to_string(),
         })
     }
@@ -76,15 +96,34 @@ impl Fresh {
 impl Reloadable {
     /// All parts as `config` says, for the start.
     pub fn new(config: &Config) -> Result<Self, PartError> {
-        let Fresh { authenticator, openapi } = Fresh::make(config)?;
-        Ok(Self { authenticator: Live::new(authenticator), openapi: Live::new(openapi) })
+        let Fresh { authenticator, admission, tls, openapi } = Fresh::make(config)?;
+        Ok(Self {
+            authenticator: Live::new(authenticator),
+            admission: Live::new(admission),
+            tls: tls.map(Live::new),
+            openapi: Live::new(openapi),
+        })
     }
 
     /// Nothing here can fail: it is all or nothing.
     fn put_in_force(&self, fresh: Fresh) {
-        let Fresh { authenticator, openapi } = fresh;
+        let Fresh { authenticator, admission, tls, openapi } = fresh;
         self.authenticator.set(authenticator);
+        self.admission.set(admission);
+        // Open connections go on with what they have agreed on.
+        if let (Some(live), Some(tls)) = (&self.tls, tls) {
+            live.set(tls);
+        }
         self.openapi.set(openapi);
+    }
+}
+
+fn rates(limits: &LimitsConfig) -> Rates {
+    Rates {
+        peer_per_s: (limits.peer_per_s, limits.peer_burst),
+        actor_per_s: (limits.actor_per_s, limits.actor_burst),
+        failures_per_min: (limits.failures_per_min, limits.failures_burst),
+        tracked: limits.tracked,
     }
 }
 
@@ -144,7 +183,7 @@ impl Reloader {
     pub fn reload(&self) {
         match self.try_reload() {
             Ok(restart_needed) => {
-                log::info!("reloaded: configuration and keys are in force as they are now");
+                log::info!("reloaded: configuration, keys and certificates are in force as they are now");
                 for key in &restart_needed {
                     log::warn!("{key} has changed; it takes effect when the agent is started again");
                 }
@@ -165,8 +204,13 @@ impl Reloader {
 
     fn try_reload(&self) -> Result<BTreeSet<String>, ReloadError> {
         let read = (self.read_config)()?;
-        let restart_needed = self.started.differences(&read).into_iter().filter(|key| !is_reloaded(key)).collect();
-        let config = Config { auth: read.auth, ..self.started.clone() };
+        // A caller in the middle of a fleet's roll-out must not meet a door that has changed under him: that takes a restart.
+        let switched = read.tls.is_on() != self.started.tls.is_on();
+        let needs_restart = |key: &String| !is_reloaded(key) || switched && TLS_ON.contains(&key.as_str());
+        let restart_needed = self.started.differences(&read).into_iter().filter(needs_restart).collect();
+        let tls = if switched { self.started.tls.clone() } else { read.tls };
+        let Config { auth, limits, proxy, .. } = read;
+        let config = Config { tls, proxy, limits, auth, ..self.started.clone() };
         self.parts.put_in_force(Fresh::make(&config)?);
         Ok(restart_needed)
     }

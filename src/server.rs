@@ -88,8 +88,11 @@ impl Server {
         let failed = |source| ServerError::Listen { address: config.server.listen, source };
         let listener = listener::bind(config.server.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        if !address.ip().is_loopback() {
-            log::warn!("{address} is not a loopback address, and there is no TLS: tokens can be read on their way");
+        listener::reserve_files(config.server.max_connections);
+        if !address.ip().is_loopback() && !config.tls.is_on() {
+            log::warn!(
+                "{address} is not a loopback address, and there is no TLS: tokens can be read on their way (server.plaintext)"
+            );
         }
         let reloadable = Reloadable::new(&config)?;
         let reloader = Arc::new(Reloader::new(read_config, config.clone(), reloadable.clone()));
@@ -139,10 +142,12 @@ impl Server {
 async fn serve(config: &Config, listener: TcpListener, parts: Parts, hangup: Signal) -> io::Result<()> {
     let (base_path, max_body_bytes) = (config.server.base_path.clone(), config.server.max_body_bytes);
     let (writer, reloader) = (parts.state.writer.clone(), Arc::clone(&parts.state.reloader));
+    let tls = parts.reloadable.tls.clone();
     let app = move || {
         let Parts { reloadable, auditing, state } = parts.clone();
         App::new()
             .app_data(web::Data::new(reloadable.authenticator))
+            .app_data(web::Data::new(reloadable.admission))
             .app_data(auditing)
             .app_data(state)
             .configure(|app| api::mount(app, &base_path, max_body_bytes))
@@ -150,7 +155,7 @@ async fn serve(config: &Config, listener: TcpListener, parts: Parts, hangup: Sig
             .wrap(from_fn(audit))
             .wrap(from_fn(authenticate))
     };
-    let server = listener::serve(listener, &config.server, writer, app)?;
+    let server = listener::serve(listener, &config.server, tls, writer, app)?;
     actix_web::rt::spawn(reload_at_hangup(hangup, reloader, server.handle()));
     server.await
 }

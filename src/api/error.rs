@@ -51,6 +51,13 @@ pub enum ApiError {
     PayloadTooLarge(String),
     /// 415: the body is not JSON by its content type.
     UnsupportedMediaType(String),
+    /// 429: too much came from one caller.
+    TooManyRequests {
+        /// What there is too much of.
+        details: String,
+        /// Value of the `Retry-After` header, in seconds.
+        retry_after_s: u64,
+    },
     /// 500: the agent failed; what exactly stands in the log.
     Internal(String),
     /// 503: not now, or not on this node.
@@ -68,6 +75,7 @@ impl ApiError {
             | Self::RequestTimeout(details)
             | Self::PayloadTooLarge(details)
             | Self::UnsupportedMediaType(details)
+            | Self::TooManyRequests { details, .. }
             | Self::Internal(details)
             | Self::Unavailable(details) => details.clone(),
         }
@@ -85,6 +93,7 @@ impl fmt::Display for ApiError {
             Self::RequestTimeout(_) => "Request timed out.",
             Self::PayloadTooLarge(_) => "Request body too large.",
             Self::UnsupportedMediaType(_) => "Unsupported media type.",
+            Self::TooManyRequests { .. } => "Too many requests.",
             Self::Internal(_) => "Internal error.",
             Self::Unavailable(_) => "Service unavailable.",
         })
@@ -104,6 +113,7 @@ impl ResponseError for ApiError {
             Self::RequestTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -117,6 +127,9 @@ impl ResponseError for ApiError {
             }
             Self::MethodNotAllowed { allow } => {
                 response.insert_header((ALLOW, allow.as_str()));
+            }
+            Self::TooManyRequests { retry_after_s, .. } => {
+                response.insert_header((RETRY_AFTER, *retry_after_s));
             }
             Self::Unavailable(_) => {
                 response.insert_header((RETRY_AFTER, HeaderValue::from_static("5")));
@@ -137,6 +150,7 @@ pub(super) fn describe(status: u16) -> &'static str {
         408 => "The body did not arrive in time.",
         413 => "The body is too large.",
         415 => "The body is not JSON by its content type.",
+        429 => "Too much came from one address or user; Retry-After says when to come again.",
         503 => "Not now, or not on this node: the details say why.",
         _ => "Internal server error.",
     }
@@ -146,6 +160,10 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Unauthenticated(reason) => Self::Unauthorized(sentence(&reason)),
+            Refusal::TooMany { what, retry_after_s } => Self::TooManyRequests {
+                details: format!("Too often {what}: come again in {retry_after_s} s."),
+                retry_after_s,
+            },
             Refusal::Lacks(permission) => {
                 Self::Forbidden(format!("The permission {} is required.", permission.as_str()))
             }
@@ -171,6 +189,7 @@ impl From<CallFailure> for ApiError {
                 "The operation had no answer within {} s and was given up; whether it took effect is not known.",
                 after.as_secs()
             )),
+            CallFailure::Refused(refusal) => refusal.into(),
             CallFailure::NotStored(error) => {
                 Self::Unavailable(format!("The call was handled, but its entry is not on stable storage: {error}."))
             }

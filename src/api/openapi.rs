@@ -112,7 +112,7 @@ fn responses(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         json!({ "description": success.description, "headers": headers, "content": content }),
     );
     let refusals: &[u16] = if endpoint.operation.permission == Permission::Public { &[] } else { &[401, 403] };
-    for status in [400, 500, 503].iter().chain(refusals).chain(endpoint.errors) {
+    for status in [400, 429, 500, 503].iter().chain(refusals).chain(endpoint.errors) {
         let schema = schema_of::<ErrorBody>(generator);
         responses.insert(
             status.to_string(),

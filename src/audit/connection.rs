@@ -28,10 +28,12 @@ use super::entry::{Arrival, Call, Entry, Outcome};
 use super::writer::Writer;
 use crate::auth::Actor;
 use framing::Framing;
-use heads::{asked_for, own_answer};
+use heads::{asked_for, failed_handshake, own_answer};
 
 /// So much of what was written last is kept. The library's own answers have some 130 bytes.
 const TAIL_BYTES: usize = 256;
+/// What ends a head.
+const LINE_END: &[u8] = b"\r\n";
 /// So much of what a peer sends before it is answered waits here; the rest waits in the kernel.
 const HELD_BYTES: usize = 16 * 1024;
 
@@ -42,8 +44,6 @@ pub struct PeerDeadlines {
     pub head: Duration,
     /// For its body, from the end of its head on.
     pub body: Duration,
-    /// For taking so much of what is written to it that the kernel takes more.
-    pub write: Duration,
     /// For the first byte of a request. The library has a timer of its own, which comes first where nothing confuses it.
     pub idle: Duration,
 }
@@ -54,9 +54,11 @@ pub struct Watched<S> {
     watch: Rc<Watch>,
     deadlines: PeerDeadlines,
     /// Wakes the reader of a request that is late. Made when the first one has to be waited for.
-    read_alarm: Option<Pin<Box<Sleep>>>,
-    /// Wakes the writer to a peer that does not read. There only while it does not.
-    write_alarm: Option<Pin<Box<Sleep>>>,
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// Header lines that go into the library's own answers.
+    own_headers: &'static [u8],
+    /// How many bytes of them were written to one whose last line break is still to come.
+    amended: Option<usize>,
 }
 
 /// What is known of a connection.
@@ -99,8 +101,8 @@ enum End {
 }
 
 impl<S> Watched<S> {
-    /// Watches a connection that `peer` has just opened.
-    pub fn new(stream: S, peer: IpAddr, deadlines: PeerDeadlines, writer: Writer) -> Self {
+    /// Watches a connection that `peer` has just opened. The library's own answers get these header lines.
+    pub fn new(stream: S, peer: IpAddr, deadlines: PeerDeadlines, writer: Writer, own_headers: &'static [u8]) -> Self {
         let seen = RefCell::new(Seen {
             framing: Framing::new(),
             has_begun: false,
@@ -113,7 +115,12 @@ impl<S> Watched<S> {
             tail: Vec::new(),
         });
         let watch = Rc::new(Watch { writer, peer, seen });
-        Self { stream, watch, deadlines, read_alarm: None, write_alarm: None }
+        Self { stream, watch, deadlines, alarm: None, own_headers, amended: None }
+    }
+
+    /// What is watched.
+    pub const fn stream(&self) -> &S {
+        &self.stream
     }
 
     /// What requests of this connection are claimed at.
@@ -126,6 +133,15 @@ impl<S> Drop for Watched<S> {
     fn drop(&mut self) {
         self.watch.close();
     }
+}
+
+/// Why no call comes from a connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Unserved<'a> {
+    /// What it begins with was answered at the door, with that status.
+    Answered(&'a [u8], u16),
+    /// Its TLS handshake failed, for this reason.
+    Handshake(&'a str),
 }
 
 /// Whether a request brings a body, as the library sees it.
@@ -165,9 +181,12 @@ impl Watch {
         self.seen.borrow().end == Some(End::LateBody)
     }
 
-    /// Records a connection that is refused: nothing of it is read.
-    pub fn refuse(writer: &Writer, peer: IpAddr, response_code: u16) {
-        record(writer, peer, Duration::ZERO, b"", response_code);
+    /// Records a connection from which no call can come.
+    pub fn refuse(writer: &Writer, peer: IpAddr, duration: Duration, unserved: Unserved<'_>) {
+        match unserved {
+            Unserved::Answered(head, code) => record(writer, peer, duration, asked_for(head), code),
+            Unserved::Handshake(why) => record(writer, peer, duration, failed_handshake(why), 0),
+        }
     }
 
     fn has_written(&self, bytes: &[u8]) {
@@ -191,10 +210,10 @@ impl Watch {
         if let Some(code) = own_answer(&seen.tail) {
             // What stands behind a request that can't be read is no request.
             let first_line = if has_begun { seen.framing.first_line() } else { b"" };
-            return record(&self.writer, self.peer, age, first_line, code);
+            return record(&self.writer, self.peer, age, asked_for(first_line), code);
         }
         if has_begun {
-            record(&self.writer, self.peer, age, seen.framing.first_line(), 0);
+            record(&self.writer, self.peer, age, asked_for(seen.framing.first_line()), 0);
         }
         if seen.end == Some(End::Tunnel) {
             return;
@@ -204,7 +223,7 @@ impl Watch {
             seen.framing.begin();
             held = &held[seen.framing.feed(held)..];
             if seen.framing.is_in_head() || seen.framing.has_head() {
-                record(&self.writer, self.peer, Duration::ZERO, seen.framing.first_line(), 0);
+                record(&self.writer, self.peer, Duration::ZERO, asked_for(seen.framing.first_line()), 0);
             }
         }
     }
@@ -243,12 +262,17 @@ impl Seen {
     }
 }
 
-fn record(writer: &Writer, source_ip: IpAddr, duration: Duration, first_line: &[u8], response_code: u16) {
+fn record(
+    writer: &Writer,
+    source_ip: IpAddr,
+    duration: Duration,
+    (method, path): (String, String),
+    response_code: u16,
+) {
     let Some(place) = writer.try_place() else {
         writer.drop_call(Class::Denied);
         return;
     };
-    let (method, path) = asked_for(first_line);
     let call = Call {
         arrival: Arrival::now().before(duration),
         method,
@@ -299,7 +323,7 @@ impl<S: AsyncRead + Unpin> Watched<S> {
             let deadline = seen.since + patience;
             drop(seen);
             // A timer that ends too early is asked again; setting it anew for each request would cost more.
-            let alarm = self.read_alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             if alarm.deadline() > deadline || alarm.is_elapsed() {
                 alarm.as_mut().reset(deadline);
             }
@@ -364,16 +388,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if let Poll::Ready(written) = Pin::new(&mut this.stream).poll_write(context, bytes) {
-            this.write_alarm = None;
-            let written = written?;
-            this.watch.has_written(&bytes[..written]);
-            return Poll::Ready(Ok(written));
+        // An answer of the library's own ends what is written, and its head ends in an empty line: all but that goes first.
+        let end = bytes.len() - if own_answer(bytes).is_some() { LINE_END.len() } else { 0 };
+        if end < bytes.len() {
+            this.amended = Some(0);
+        } else if bytes == LINE_END {
+            while let Some(amended) = this.amended.filter(|&amended| amended < this.own_headers.len()) {
+                let rest = &this.own_headers[amended..];
+                this.amended = Some(amended + ready!(Pin::new(&mut this.stream).poll_write(context, rest))?);
+            }
         }
-        let deadline = this.deadlines.write;
-        let alarm = this.write_alarm.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + deadline)));
-        ready!(alarm.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        let written = ready!(Pin::new(&mut this.stream).poll_write(context, &bytes[..end]))?;
+        this.watch.has_written(&bytes[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

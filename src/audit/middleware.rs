@@ -4,6 +4,7 @@
 //! handler's future is dropped because the client has gone, or panics, the guard completes it. What is decided about the call is
 //! attached to it as a [`Verdict`]; the API answers by that.
 
+use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use super::entry::{Arrival, Call, Entry, EntryId, Outcome};
 use super::redact::{self, bounded};
 use super::ring::IntentNumber;
 use super::writer::{Deadline, Place, Recorded, StoreError, Writer};
-use crate::auth::{Actor, Permission, Refusal, authorize};
+use crate::auth::{Actor, Client, Permission, Refusal, authorize};
 use crate::operation::{Operation, Operations};
 
 /// Names the entry of the call that a response answers.
@@ -47,6 +48,8 @@ pub enum CallFailure {
     Panicked,
     /// The handler had no answer after this time, and was given up.
     TimedOut(Duration),
+    /// It did not run at all: there are too many calls.
+    Refused(Refusal),
     /// The handler is done, but the entry is not on stable storage yet.
     NotStored(StoreError),
 }
@@ -82,7 +85,12 @@ pub async fn audit(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let auditing = auditing.into_inner();
-    let (mut open, verdict) = auditing.open(&request).await;
+    let limited = request.extensions().get::<Refusal>().cloned();
+    let (open, verdict) = auditing.open(&request, limited.as_ref()).await;
+    if let Some(refusal) = limited {
+        // Whatever the call asks for: it is not even looked up.
+        return Err(auditing.fail(open, Outcome::Completed, CallFailure::Refused(refusal)).await);
+    }
     request.extensions_mut().insert(verdict);
 
     let handled = AssertUnwindSafe(next.call(request)).catch_unwind();
@@ -92,17 +100,18 @@ pub async fn audit(
         Err(_) => CallFailure::TimedOut(auditing.handler_timeout),
     };
     let outcome = if matches!(failure, CallFailure::Panicked) { Outcome::Panicked } else { Outcome::Aborted };
-    let response = (auditing.answer)(failure);
-    let (id, stored) = open.complete(outcome, response.status().as_u16()).await;
-    Err(failed(id, stored.map_or_else(|error| (auditing.answer)(CallFailure::NotStored(error)), |()| response)))
+    Err(auditing.fail(open, outcome, failure).await)
 }
 
 impl Auditing {
     /// Opens the entry of a call and decides about the call. A change has its intent on stable storage when this returns.
-    async fn open(&self, request: &ServiceRequest) -> (OpenCall, Verdict) {
+    async fn open(&self, request: &ServiceRequest, limited: Option<&Refusal>) -> (OpenCall, Verdict) {
         let started = Instant::now();
         let call = self.call(request);
-        let permitted = call.operation.map(|operation| authorize(&call.actor, operation.permission));
+        let permitted = match limited {
+            Some(refusal) => Some(Err(refusal.clone())),
+            None => call.operation.map(|operation| authorize(&call.actor, operation.permission)),
+        };
         let class = class_of(&call, permitted.as_ref());
         let operation_id = call.operation.map(|operation| operation.id);
         let mut open = OpenCall {
@@ -159,6 +168,13 @@ impl Auditing {
         }
     }
 
+    /// Completes the entry of a call that no handler has answered, and gives the answer.
+    async fn fail(&self, mut open: OpenCall, outcome: Outcome, failure: CallFailure) -> Error {
+        let response = (self.answer)(failure);
+        let (id, stored) = open.complete(outcome, response.status().as_u16()).await;
+        failed(id, stored.map_or_else(|error| (self.answer)(CallFailure::NotStored(error)), |()| response))
+    }
+
     /// Takes a place for the entry and stores the intent of a change.
     async fn admit(&self, open: &mut OpenCall) -> Result<(), StoreError> {
         let deadline = Deadline::from_now();
@@ -184,20 +200,23 @@ impl Auditing {
 
     fn call(&self, request: &ServiceRequest) -> Call {
         let header = |name| request.headers().get(name).map(|value: &HeaderValue| value.as_bytes());
-        let actor = request.extensions().get::<Arc<Actor>>().cloned().unwrap_or_default();
+        let (actor, client) = {
+            let attached = request.extensions();
+            let client = attached.get::<Client>().copied();
+            // Without `authenticate` there is nobody.
+            (attached.get::<Arc<Actor>>().cloned().unwrap_or_default(), client)
+        };
         Call {
             arrival: Arrival::now(),
             method: bounded(request.method().as_str(), redact::METHOD_MAX_BYTES),
             path: bounded(request.uri().path(), redact::PATH_MAX_BYTES),
             operation: self.operation(request),
             actor,
-            source_ip: request
-                .peer_addr()
-                .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip().to_canonical()),
+            source_ip: client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.peer),
             trace_id: header("traceparent").and_then(redact::trace_id),
             user_agent: header(USER_AGENT.as_str())
                 .map(|agent| bounded(&String::from_utf8_lossy(agent), redact::USER_AGENT_MAX_BYTES)),
-            forwarded_for: None,
+            forwarded_for: client.and_then(|client| client.forwarded_for),
         }
     }
 
@@ -215,7 +234,7 @@ impl Auditing {
 /// The retention class of a call, known before it runs.
 fn class_of(call: &Call, permitted: Option<&Result<(), Refusal>>) -> Class {
     match (call.operation, permitted) {
-        (Some(_), Some(Err(_))) => Class::Denied,
+        (_, Some(Err(_))) => Class::Denied,
         // Nobody in particular may call it as often as he likes: that must not evict what is known of anyone.
         (Some(operation), _) if operation.method.is_safe() && call.actor.is_anonymous() => Class::Denied,
         (Some(operation), _) if operation.method.is_safe() => Class::Read,

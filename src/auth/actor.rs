@@ -10,16 +10,19 @@ use super::{Permission, PermissionSet};
 pub enum AuthMethod {
     /// By a bearer token (RFC 6750).
     Bearer,
+    /// By the certificate that the caller showed in the TLS handshake.
+    Mtls,
 }
 
 impl AuthMethod {
     /// Every method, in the order of their numbers in the ring file, from 1.
-    pub const ALL: [Self; 1] = [Self::Bearer];
+    pub const ALL: [Self; 2] = [Self::Bearer, Self::Mtls];
 
     /// The method as served.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bearer => "bearer",
+            Self::Mtls => "mtls",
         }
     }
 }
@@ -43,7 +46,7 @@ pub(super) fn role_lines(roles: &[String]) -> String {
 /// Who calls: someone authenticated, or anyone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actor {
-    /// The token's subject; empty for an anonymous caller.
+    /// The subject of the token or of the certificate; empty for an anonymous caller.
     pub user: String,
     /// Role names from the token, a line each, 512 bytes at most.
     pub roles: String,

@@ -1,9 +1,11 @@
 //! The middleware that finds out who calls.
 //!
-//! Attaches an `Arc<Actor>` to every request and never refuses: what a bad credential leads to is decided in `authorize`, after
-//! the call has an entry.
+//! Attaches a [`Client`] and an `Arc<Actor>` to every request, and a [`Refusal`](super::Refusal) where it is one too many. It
+//! never answers: what a bad credential or a limit leads to happens after the call has an entry.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -12,7 +14,9 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 
 use super::actor::role_lines;
-use super::{Actor, AuthMethod, Credential, PermissionSet, TokenVerifier};
+use super::{
+    Actor, Admission, AuthMethod, CertificateRoles, ClientCertificate, Credential, PermissionSet, TokenVerifier,
+};
 use crate::host::clock;
 use crate::live::Live;
 
@@ -21,19 +25,24 @@ use crate::live::Live;
 pub struct Authenticator {
     verifier: TokenVerifier,
     anonymous: Arc<Actor>,
+    certificates: CertificateRoles,
 }
 
 impl Authenticator {
-    /// An authenticator that accepts what `verifier` accepts; callers without a token hold `anonymous`.
-    pub fn new(verifier: TokenVerifier, anonymous: PermissionSet) -> Self {
-        Self { verifier, anonymous: Arc::new(Actor::anonymous(anonymous)) }
+    /// An authenticator that accepts what `verifier` accepts; who shows a certificate and no token is whom `certificates` says, and
+    /// callers without either hold `anonymous`.
+    pub fn new(verifier: TokenVerifier, anonymous: PermissionSet, certificates: CertificateRoles) -> Self {
+        Self { verifier, anonymous: Arc::new(Actor::anonymous(anonymous)), certificates }
     }
 
-    fn actor(&self, credential: Credential<'_>) -> Arc<Actor> {
-        let token = match credential {
-            Credential::None => return Arc::clone(&self.anonymous),
-            Credential::Unusable(reason) => return Arc::new(Actor::refused(reason.to_owned())),
-            Credential::Bearer(token) => token,
+    /// A token counts more than the connection's certificate: who sends both speaks for whom the token names. A bad token is
+    /// refused and not made up for by a good certificate.
+    fn actor(&self, credential: Credential<'_>, certificate: Option<&ClientCertificate>) -> Arc<Actor> {
+        let token = match (credential, certificate) {
+            (Credential::None, Some(certificate)) => return self.certificates.actor(certificate),
+            (Credential::None, None) => return Arc::clone(&self.anonymous),
+            (Credential::Unusable(reason), _) => return Arc::new(Actor::refused(reason.to_owned())),
+            (Credential::Bearer(token), _) => token,
         };
         let now_s = clock::wall_clock_ms().div_euclid(1_000);
         match self.verifier.verify(token, now_s) {
@@ -53,11 +62,24 @@ impl Authenticator {
 /// The middleware.
 pub async fn authenticate(
     authenticator: web::Data<Live<Authenticator>>,
+    admission: web::Data<Live<Admission>>,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let credential = Credential::parse(request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes));
-    let actor = authenticator.get().actor(credential);
-    request.extensions_mut().insert(actor);
+    let (admission, now) = (admission.get(), Instant::now());
+    // A peer that has gone already has no address any more.
+    let peer = request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
+    let client = admission.proxies().client(peer, request.headers());
+    let admitted = admission.of_client(&client, now).and_then(|()| {
+        let credential = Credential::parse(request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes));
+        let actor = authenticator.get().actor(credential, request.conn_data());
+        let admitted = admission.of_actor(&client, &actor, now);
+        request.extensions_mut().insert(actor);
+        admitted
+    });
+    request.extensions_mut().insert(client);
+    if let Err(refusal) = admitted {
+        request.extensions_mut().insert(refusal);
+    }
     next.call(request).await
 }

@@ -9,6 +9,13 @@ use super::{Actor, Permission};
 pub enum Refusal {
     /// Nobody is authenticated, and this says why.
     Unauthenticated(String),
+    /// Too much came from one caller, for this reason; he may try again in so many seconds.
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// When to come again.
+        retry_after_s: u64,
+    },
     /// The caller is known and lacks this permission.
     Lacks(Permission),
 }

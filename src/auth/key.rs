@@ -48,9 +48,7 @@ impl SigningKey {
     pub fn create(path: &Path) -> Result<Self, KeyError> {
         // In hexadecimal, so that the file can be read and copied as text.
         let secret = random_text::<{ Self::MIN_BYTES }>()?;
-        // A name of its own: one left by a crash, even of the same process ID, must not be in the way.
-        let temporary = path.with_extension(format!("{}.tmp", random_text::<8>()?));
-        write_new(path, &temporary, secret.as_bytes()).map_err(|source| match source.kind() {
+        write_private(path, secret.as_bytes()).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
             _ => KeyError::Create { path: path.to_owned(), source },
         })?;
@@ -173,7 +171,7 @@ fn random_text<const N: usize>() -> Result<String, KeyError> {
 }
 
 /// The contents of a file, once the file that was opened has been found private.
-fn read_private(path: &Path) -> Result<Vec<u8>, KeyError> {
+pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, KeyError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => KeyError::Missing { path: path.to_owned() },
         _ => KeyError::Read { path: path.to_owned(), source },
@@ -195,6 +193,13 @@ fn read_private(path: &Path) -> Result<Vec<u8>, KeyError> {
         return Err(KeyError::TooLarge { path: path.to_owned() });
     }
     Ok(contents)
+}
+
+/// Makes a new private file at `path`; its folder is made (mode 0700) where it is missing.
+pub(crate) fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    // A name of its own: one left by a crash, even of the same process ID, must not be in the way.
+    let random = random_text::<8>().map_err(io::Error::other)?;
+    write_new(path, &path.with_extension(format!("{random}.tmp")), contents)
 }
 
 /// Writes a new file of mode 0600 that survives a power cut once this returns.

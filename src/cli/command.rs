@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::error::CliError;
 use super::exit::Exit;
-use super::{check_config, config, serve, token};
+use super::{check_config, config, serve, tls, token};
 
 /// nodeaudit: a node's management API, with every call recorded on the node.
 #[derive(Debug, Parser)]
@@ -25,6 +25,9 @@ enum Command {
     /// Issue a bearer token, or look into one
     #[command(subcommand)]
     Token(token::Token),
+    /// Make this node's key and certificate
+    #[command(subcommand)]
+    Tls(tls::TlsCommand),
     /// Say what is wrong with the configuration
     CheckConfig(check_config::CheckConfig),
     /// Look into the configuration
@@ -49,6 +52,7 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(),
             Self::Token(command) => command.run(),
+            Self::Tls(command) => command.run(),
             Self::CheckConfig(command) => command.run(),
             Self::Config(command) => command.run(),
         }

@@ -11,6 +11,7 @@ use crate::config::ConfigError;
 use crate::reload::PartError;
 use crate::report;
 use crate::server::ServerError;
+use crate::tls::TlsError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -27,7 +28,8 @@ impl CliError {
         Self { exit, message: message.into(), hint: None }
     }
 
-    fn of(exit: Exit, error: &dyn Error) -> Self {
+    /// An error with its causes.
+    pub(super) fn of(exit: Exit, error: &dyn Error) -> Self {
         Self::new(exit, report::chain(error))
     }
 
@@ -111,7 +113,11 @@ impl From<TokenError> for CliError {
 impl From<PartError> for CliError {
     fn from(error: PartError) -> Self {
         match error {
-            PartError::Key(error) => error.into(),
+            PartError::Key(error) | PartError::Tls(TlsError::Key(error)) => error.into(),
+            PartError::Tls(TlsError::Read { .. }) => Self::of(Exit::NoInput, &error),
+            PartError::Tls(
+                TlsError::Pem { .. } | TlsError::Authority { .. } | TlsError::Verifier(_) | TlsError::Pair { .. },
+            ) => Self::of(Exit::DataErr, &error),
             PartError::SelfTest(_) => Self::of(Exit::Software, &error),
         }
     }

@@ -38,7 +38,8 @@ impl Serve {
         logging::start(config.log.level);
         let changes = if self.options.dev && !self.apply_changes { Changes::Refuse } else { Changes::Apply };
         let server = Server::start(config.clone(), changes, Box::new(read_config))?;
-        let url = format!("http://{}{}", server.address(), config.server.base_path);
+        let scheme = if config.tls.is_on() { "https" } else { "http" };
+        let url = format!("{scheme}://{}{}", server.address(), config.server.base_path);
         log::info!("listening on {url}, state in {}", config.state_dir.display());
         if self.options.dev {
             welcome(&config, changes, &url)?;

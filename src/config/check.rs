@@ -5,9 +5,10 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use super::tree::{ClassConfig, Config};
+use super::tls::ClientAuth;
+use super::tree::{ClassConfig, Config, Plaintext};
 use crate::audit::retention::GUARANTEES_MAX_PERCENT;
-use crate::auth::Permission;
+use crate::auth::{Permission, Roles};
 
 /// A key and what its value must be.
 pub(super) type Complaint = (&'static str, String);
@@ -25,6 +26,40 @@ impl Config {
 
     /// The keys that contradict each other, and how. A complaint can name several keys of which any could be changed.
     pub(super) fn check_together(&self) -> Vec<(Vec<&'static str>, String)> {
+        self.check_guarantees().into_iter().chain(self.check_tls()).collect()
+    }
+
+    fn check_tls(&self) -> Vec<(Vec<&'static str>, String)> {
+        let (server, tls) = (&self.server, &self.tls);
+        let mut complaints = Vec::new();
+        let mut complain = |keys: &[&'static str], message: &str| complaints.push((keys.to_vec(), message.to_owned()));
+        if tls.certificate.is_some() != tls.key.is_some() {
+            complain(
+                &["tls.certificate", "tls.key"],
+                "a certificate and its key go together: tls.certificate and tls.key",
+            );
+        }
+        if tls.client_auth != ClientAuth::Off && !(tls.is_on() && tls.client_ca.is_some()) {
+            complain(&["tls.client_auth"], "needs tls.certificate, tls.key and tls.client_ca");
+        }
+        if !server.listen.ip().is_loopback() && !tls.is_on() && server.plaintext == Plaintext::Refuse {
+            complain(
+                &["server.listen"],
+                "must be a loopback address without TLS, because tokens could be read on their way: set tls.certificate and \
+                 tls.key (`nodeaudit tls init` makes them), or server.plaintext = \"allow\"",
+            );
+        }
+        let known = |role: &String| Roles::BUILT_IN.contains(&role.as_str()) || self.auth.roles.contains_key(role);
+        if let Some(unknown) = tls.roles.values().flatten().find(|&role| !known(role)) {
+            complain(
+                &["tls.roles"],
+                &format!("names the role {unknown:?}, which is neither built in nor in [auth.roles]"),
+            );
+        }
+        complaints
+    }
+
+    fn check_guarantees(&self) -> Vec<(Vec<&'static str>, String)> {
         let classes = [&self.audit.change, &self.audit.read, &self.audit.denied];
         let sum: u64 = classes.into_iter().map(|class| u64::from(class.guarantee)).sum();
         if sum <= GUARANTEES_MAX_PERCENT {
@@ -39,8 +74,8 @@ impl Config {
     }
 
     /// Every number with its range.
-    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 21] {
-        let (server, audit) = (&self.server, &self.audit);
+    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 29] {
+        let (server, limits, audit) = (&self.server, &self.limits, &self.audit);
         let window = |class: &ClassConfig| class.window_ms;
         let guarantee = |class: &ClassConfig| u64::from(class.guarantee);
         [
@@ -54,6 +89,14 @@ impl Config {
             ("server.write_timeout_ms", server.write_timeout_ms, 100..=600_000),
             ("server.handler_timeout_s", server.handler_timeout_s, 1..=3_600),
             ("server.keep_alive_s", server.keep_alive_s, 1..=3_600),
+            ("tls.handshake_timeout_ms", self.tls.handshake_timeout_ms, 100..=60_000),
+            ("limits.peer_per_s", limits.peer_per_s, 0..=1_000_000),
+            ("limits.peer_burst", limits.peer_burst, 1..=1_000_000),
+            ("limits.actor_per_s", limits.actor_per_s, 0..=1_000_000),
+            ("limits.actor_burst", limits.actor_burst, 1..=1_000_000),
+            ("limits.failures_per_min", limits.failures_per_min, 0..=1_000_000),
+            ("limits.failures_burst", limits.failures_burst, 1..=1_000_000),
+            ("limits.tracked", limits.tracked as u64, 16..=1_000_000),
             ("auth.leeway_s", self.auth.leeway_s.into(), 0..=5),
             ("audit.max_entries", audit.max_entries, 100..=100_000_000),
             ("audit.max_bytes", audit.max_bytes, 1 << 20..=1 << 40),
@@ -69,15 +112,23 @@ impl Config {
     }
 
     /// Every text with a form of its own, whether it has that form, and what that form is.
-    fn texts(&self) -> [(&'static str, bool, &'static str); 6] {
+    fn texts(&self) -> [(&'static str, bool, &'static str); 10] {
         let absolute = |path: &Path| path.is_absolute();
-        let auth = &self.auth;
+        let (auth, tls) = (&self.auth, &self.tls);
         [
             ("state_dir", absolute(&self.state_dir), "an absolute path"),
             (
                 "server.base_path",
                 is_base_path(&self.server.base_path),
                 "empty, or segments of letters, digits and -._~ with a / before each and none at the end, as /api/v1",
+            ),
+            ("tls.certificate", tls.certificate.as_deref().is_none_or(absolute), "empty or an absolute path"),
+            ("tls.key", tls.key.as_deref().is_none_or(absolute), "empty or an absolute path"),
+            ("tls.client_ca", tls.client_ca.as_deref().is_none_or(absolute), "empty or an absolute path"),
+            (
+                "tls.roles",
+                tls.roles.keys().all(|subject| is_subject(subject)),
+                "subjects of certificates as `openssl x509 -noout -subject -nameopt RFC2253` prints them",
             ),
             ("auth.key_file", auth.key_file.as_deref().is_none_or(absolute), "empty or an absolute path"),
             (
@@ -113,6 +164,11 @@ fn is_base_path(path: &str) -> bool {
             && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
     };
     path.is_empty() || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment))
+}
+
+/// A name that begins with an attribute, `CN=` for one.
+fn is_subject(subject: &str) -> bool {
+    subject.len() <= 256 && subject.split_once('=').is_some_and(|(name, _)| !name.is_empty() && !name.contains(' '))
 }
 
 fn is_role(name: &str) -> bool {

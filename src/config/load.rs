@@ -35,7 +35,8 @@ pub struct Sources {
 pub enum Preset {
     /// [`Config::default`].
     Production,
-    /// `--dev`: state in this folder, an absolute path; `health:read` without a token; no address but a loopback one.
+    /// `--dev`: state in this folder, an absolute path; `health:read` without a token; no address but a loopback one; no limits of
+    /// how often one may call.
     Dev(PathBuf),
 }
 
@@ -178,19 +179,21 @@ impl Loader {
             return Err(ConfigError::Refused(self.problems));
         }
         let config: Config = self.tree.clone().try_into().expect("each setting was tried alone");
-        for (keys, message) in config.check_together() {
-            self.complain_of(&keys, message);
-        }
         if matches!(preset, Preset::Dev(_)) && !config.server.listen.ip().is_loopback() {
             let message = "must be a loopback address with --dev".to_owned();
             self.complain_of(&["server.listen"], message);
+            return Err(ConfigError::Refused(self.problems));
+        }
+        for (keys, message) in config.check_together() {
+            self.complain_of(&keys, message);
         }
         if self.problems.is_empty() { Ok(config) } else { Err(ConfigError::Refused(self.problems)) }
     }
 
-    /// Complains of the first of `keys` that was set; one was, because the defaults go together.
+    /// Complains of the first of `keys` that was set, or of what was set below one; one was, because the defaults go together.
     fn complain_of(&mut self, keys: &[&str], message: String) {
-        let set = keys.iter().find_map(|&key| Some((key, self.origins.get(key)?)));
+        let below = |key: &str| self.origins.range(key.to_owned()..).find(|(set, _)| set.starts_with(key));
+        let set = keys.iter().find_map(|&key| Some((key, below(key)?.1)));
         let (key, origin) = set.expect("the defaults go together, so one of these keys was set");
         self.problems.push(Problem { origin: origin.clone(), key: Some(key.to_owned()), message });
     }
@@ -201,10 +204,14 @@ fn preset_settings(preset: &Preset) -> Vec<Setting> {
         return Vec::new();
     };
     let permissions = vec![Permission::HealthRead.as_str()];
-    vec![
+    let unlimited = ["limits.peer_per_s", "limits.actor_per_s", "limits.failures_per_min"];
+    let unlimited = unlimited.map(|key| Setting::flag("--dev", key, 0));
+    let mut settings = vec![
         Setting::flag("--dev", "state_dir", state_dir.to_string_lossy().into_owned()),
         Setting::flag("--dev", "auth.anonymous_permissions", permissions),
-    ]
+    ];
+    settings.extend(unlimited);
+    settings
 }
 
 fn flag_settings(sources: &Sources) -> Vec<Setting> {

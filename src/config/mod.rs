@@ -5,13 +5,17 @@
 //! together. Plain values leave here; nothing below this module reads a file or a variable to find out how to behave.
 
 mod check;
+mod limits;
 mod load;
 mod render;
 mod setting;
+mod tls;
 mod tree;
 
+pub use limits::{LimitsConfig, ProxyConfig};
 pub use load::{ConfigError, ConfigFile, Preset, Sources};
 pub use setting::{Origin, Problem};
+pub use tls::{ClientAuth, TlsConfig, TlsVersion};
 pub use tree::{
-    AuditConfig, AuthConfig, ClassConfig, Config, HostConfig, KeyOrigin, LogConfig, LogLevel, ServerConfig,
+    AuditConfig, AuthConfig, ClassConfig, Config, HostConfig, KeyOrigin, LogConfig, LogLevel, Plaintext, ServerConfig,
 };

@@ -28,16 +28,14 @@ impl Config {
                 None => writeln!(text, "{line}"),
             }
             .expect("writing to a String can't fail");
-            if line == "[auth.roles]" {
-                text += &self.render_roles();
+            // The operator's own, of which the shipped file can't have a line each.
+            match line {
+                "[auth.roles]" => text += &toml::to_string(&self.auth.roles).expect("names and lists are TOML"),
+                "[tls.roles]" => text += &toml::to_string(&self.tls.roles).expect("names and lists are TOML"),
+                _ => {}
             }
         }
         text
-    }
-
-    /// The operator's own roles, of which the shipped file can't have a line each.
-    fn render_roles(&self) -> String {
-        toml::to_string(&self.auth.roles).expect("names and lists of names are TOML")
     }
 }
 

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
+use super::limits::{LimitsConfig, ProxyConfig};
+use super::tls::TlsConfig;
 use crate::audit::{Durability, OnStoreFailure};
 use crate::auth::Permission;
 
@@ -20,6 +22,12 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// `[server]`
     pub server: ServerConfig,
+    /// `[tls]`
+    pub tls: TlsConfig,
+    /// `[proxy]`
+    pub proxy: ProxyConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
     /// `[auth]`
     pub auth: AuthConfig,
     /// `[audit]`
@@ -36,13 +44,15 @@ pub struct Config {
 pub struct ServerConfig {
     /// IP address and port; port 0 lets the kernel choose one. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// Whether an address that is not a loopback one is listened on without TLS. Default `refuse`.
+    pub plaintext: Plaintext,
     /// What stands before every path, such as `/api/v1`: nothing, or a `/` and a segment, once or more. Default: nothing.
     pub base_path: String,
     /// Worker threads, 0 to 64; 0 is one for each core. Default 0.
     pub workers: usize,
     /// Bytes of a request's body, 1024 to 1048576. Default 65536.
     pub max_body_bytes: usize,
-    /// Connections open at a time, for all workers together, 1 to 100000. Default 1024.
+    /// Connections open at a time, for all workers together, 1 to 100000. Default 2048.
     pub max_connections: usize,
     /// Connections that one peer may have open, 1 to 100000; an IPv6 network of 64 bits is one peer. Default 512.
     pub max_connections_per_peer: usize,
@@ -56,8 +66,18 @@ pub struct ServerConfig {
     pub write_timeout_ms: u64,
     /// Seconds in which an operation must have its answer, 1 to 3600. Default 30.
     pub handler_timeout_s: u64,
-    /// Seconds that an idle connection stays open, 1 to 3600. Default 60.
+    /// Seconds that an idle connection stays open, 1 to 3600. Default 10.
     pub keep_alive_s: u64,
+}
+
+/// What happens to calls that anyone on their way could read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Plaintext {
+    /// Without TLS the agent listens on a loopback address only.
+    Refuse,
+    /// It listens where it is told to: the network is trusted, or something else encrypts.
+    Allow,
 }
 
 /// `[auth]`: whose tokens are accepted, and what roles stand for.
@@ -175,6 +195,9 @@ impl Default for Config {
         Self {
             state_dir: "/var/lib/nodeaudit".into(),
             server: ServerConfig::default(),
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
+            limits: LimitsConfig::default(),
             auth: AuthConfig::default(),
             audit: AuditConfig::default(),
             host: HostConfig { root: "/".into() },
@@ -187,17 +210,18 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            plaintext: Plaintext::Refuse,
             base_path: String::new(),
             workers: 0,
             max_body_bytes: 65_536,
-            max_connections: 1_024,
+            max_connections: 2_048,
             max_connections_per_peer: 512,
             shutdown_timeout_s: 5,
             client_timeout_ms: 5_000,
             body_timeout_ms: 10_000,
             write_timeout_ms: 10_000,
             handler_timeout_s: 30,
-            keep_alive_s: 60,
+            keep_alive_s: 10,
         }
     }
 }
@@ -240,11 +264,11 @@ fn compare(one: &Table, other: &Table, above: &str, found: &mut Vec<String>) {
 
 /// TOML has no null; so that every key can be shown with its default, an empty path stands for none.
 #[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
-fn empty_for_none<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn empty_for_none<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     path.as_deref().unwrap_or("".as_ref()).serialize(serializer)
 }
 
-fn none_for_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+pub(super) fn none_for_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
 }

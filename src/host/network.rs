@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
@@ -170,6 +170,22 @@ fn read_folder(folder: &Path, name: &str, all: &[InterfaceAddress]) -> Result<Ne
 
 fn number(path: &Path) -> Result<u64, HostError> {
     read_word(path)?.parse().map_err(|_| malformed(path, "not a number"))
+}
+
+impl Host {
+    /// The addresses of this node that a caller could know it by: those of its interfaces, without what is of one link only.
+    pub fn own_addresses(&self) -> Result<Vec<IpAddr>, HostError> {
+        let all = addresses(&self.paths)?;
+        let mut own: Vec<IpAddr> = all
+            .iter()
+            .filter_map(|entry| entry.address.as_ref())
+            .filter_map(|address| ipv4(address).map(IpAddr::V4).or_else(|| ipv6(address).map(IpAddr::V6)))
+            .filter(|address| !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()))
+            .collect();
+        own.sort_unstable();
+        own.dedup();
+        Ok(own)
+    }
 }
 
 /// The addresses of the agent's own network namespace; another tree's are not known.

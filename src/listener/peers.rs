@@ -1,17 +1,10 @@
 //! How many connections each peer has open.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{IpAddr, Ipv6Addr};
-use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
-use actix_web::rt::net::TcpStream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// The bits of an IPv6 address that one customer has (RFC 6177): he can choose the others as he likes.
-const IPV6_PREFIX: u128 = !0 << 64;
+use crate::auth::network_of;
 
 /// The connections of all peers; clones count together.
 #[derive(Clone, Debug)]
@@ -35,10 +28,7 @@ impl Peers {
 
     /// Counts a connection of a peer. None: it has as many as it may.
     pub(super) fn admit(&self, address: IpAddr) -> Option<PeerPlace> {
-        let peer = match address.to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & IPV6_PREFIX).into(),
-            address @ IpAddr::V4(_) => address,
-        };
+        let peer = network_of(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(peer).or_default();
         if *count >= self.limit {
@@ -58,43 +48,6 @@ impl Drop for PeerPlace {
                 open.remove(&self.peer);
             }
         }
-    }
-}
-
-/// A peer's stream, and its place among those that the peer has.
-pub(super) struct PeerStream {
-    stream: TcpStream,
-    _place: PeerPlace,
-}
-
-impl PeerStream {
-    /// The stream has this place.
-    pub(super) const fn new(stream: TcpStream, place: PeerPlace) -> Self {
-        Self { stream, _place: place }
-    }
-}
-
-impl AsyncRead for PeerStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for PeerStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

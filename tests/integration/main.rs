@@ -37,3 +37,4 @@ mod start_up;
 mod store_blocked;
 mod strict;
 mod support;
+mod tls;

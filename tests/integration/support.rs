@@ -8,6 +8,7 @@ mod http;
 mod ledger;
 mod load;
 mod ring_file;
+mod tls;
 mod trace;
 
 use std::io::{self, Write as _};
@@ -22,6 +23,7 @@ pub(crate) use http::{Connection, Request, Response, assert_is_error};
 pub(crate) use ledger::Ledger;
 pub(crate) use load::{Answered, Callers, Calls, Load, missing};
 pub(crate) use ring_file::RingFile;
+pub(crate) use tls::{Authority, Pair, TlsClient};
 pub(crate) use trace::{STRACE, SystemCall, Trace, traced};
 
 /// Waits for what happens in its own time, such as the agent's noticing that a client has gone. The one place that waits.

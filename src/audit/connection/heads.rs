@@ -38,6 +38,11 @@ pub(super) fn asked_for(head: &[u8]) -> (String, String) {
     (text(method, redact::METHOD_MAX_BYTES), text(path, redact::PATH_MAX_BYTES))
 }
 
+/// What stands in place of method and path where a TLS handshake failed: no request has such a path.
+pub(super) fn failed_handshake(why: &str) -> (String, String) {
+    ("TLS".to_owned(), bounded(&format!("handshake: {why}"), redact::PATH_MAX_BYTES))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,10 @@ const CONFIG: &str = r#"
 state_dir = "/state/agent"
 [server]
 listen = "0.0.0.0:8080"
+plaintext = "allow"
+[limits]
+peer_per_s = 0
+actor_per_s = 0
 [audit]
 max_bytes = 33554432
 read.durability = "strict"

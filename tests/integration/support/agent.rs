@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use super::http::{Connection, Request, Response};
 use super::now_s;
+use super::tls::TlsClient;
 
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_nodeaudit");
@@ -32,6 +33,7 @@ pub(crate) struct Node {
     arguments: Vec<&'static str>,
     /// What stands in the environment of the agent beside a path.
     environment: Vec<(&'static str, OsString)>,
+    tls: Option<TlsClient>,
 }
 
 impl Node {
@@ -39,7 +41,7 @@ impl Node {
     pub(crate) fn new(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("nodeaudit.toml"), config).unwrap();
-        Self { folder, launcher: Vec::new(), arguments: vec!["--dev"], environment: Vec::new() }
+        Self { folder, launcher: Vec::new(), arguments: vec!["--dev"], environment: Vec::new(), tls: None }
     }
 
     /// The agent is started as on a node in production. It can change what it manages: the configuration must name another root.
@@ -74,6 +76,12 @@ impl Node {
         self
     }
 
+    /// The agent is called over TLS.
+    pub(crate) fn over_tls(mut self, client: TlsClient) -> Self {
+        self.tls = Some(client);
+        self
+    }
+
     /// The folder that holds all of the node.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -90,6 +98,7 @@ impl Node {
     }
 
     /// The same where the node may be broken: an agent that ends instead of listening gives the node back, and what it said.
+    #[expect(clippy::result_large_err, reason = "a node is moved once for each start")]
     pub(crate) fn try_start(self) -> Result<Agent, (Self, String)> {
         let mut line = self.launcher.clone();
         line.push(BINARY.into());
@@ -112,7 +121,9 @@ impl Node {
             if stderr.read_line(&mut log).unwrap() == 0 {
                 return Err((self, log));
             }
-            if let Some((_, url)) = log[begin..].split_once("listening on http://") {
+            if let Some((_, url)) =
+                log[begin..].split_once("listening on http").map(|(_, url)| url.split_once("://").unwrap())
+            {
                 let (url, _) = url.split_once(',').unwrap();
                 let (address, base_path) = url.split_at(url.find('/').unwrap_or(url.len()));
                 break (address.parse().unwrap(), base_path.to_owned());
@@ -187,7 +198,15 @@ impl Agent {
 
     /// Makes a call on a connection of its own.
     pub(crate) fn call(&self, request: &Request) -> Response {
-        Connection::open(self.address).call(request)
+        self.connect().call(request)
+    }
+
+    /// A connection as the node is configured to have them.
+    pub(crate) fn connect(&self) -> Connection {
+        match &self.node().tls {
+            Some(client) => Connection::open_tls(self.address, client),
+            None => Connection::open(self.address),
+        }
     }
 
     /// Reads with a token that may do everything, and gives the body of the answer, which must be 200. The path is one below
@@ -226,10 +245,15 @@ impl Agent {
         sign(claims, secret.trim_end().as_bytes())
     }
 
+    /// Has everything read again, and does not wait for it.
+    pub(crate) fn hang_up(&self) {
+        kill(self.process(), Signal::SIGHUP).unwrap();
+    }
+
     /// Has the agent read its files again, and gives what the status says of it then. `token` is one that it accepts afterwards, and
     /// `count` how many reloads it has done and refused since its start, this one included.
     pub(crate) fn reload(&self, token: &str, count: (u64, u64)) -> Value {
-        kill(self.process(), Signal::SIGHUP).unwrap();
+        self.hang_up();
         super::eventually("the reload in the status", || {
             let response = self.call(&Request::get("/audit/status").bearer(token));
             let mut status = (response.status == 200).then(|| response.json()["configuration"].take())?;

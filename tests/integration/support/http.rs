@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
+
+use super::tls::TlsClient;
 
 /// A request as it is to be sent.
 #[derive(Clone)]
@@ -103,11 +106,56 @@ pub(crate) fn assert_is_error(response: &Response, status: u16) -> String {
 }
 
 /// A connection that is kept alive from call to call.
-pub(crate) struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection(BufReader<Stream>);
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl io::Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl io::Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> Self {
         Self::try_open(address).unwrap()
+    }
+
+    /// Over TLS.
+    pub(crate) fn open_tls(address: SocketAddr, client: &TlsClient) -> Self {
+        let Stream::Plain(socket) = Self::open(address).0.into_inner() else { unreachable!() };
+        Self(BufReader::new(Stream::Tls(Box::new(client.over(socket)))))
     }
 
     /// The same where the agent may be gone.
@@ -116,7 +164,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         // Only a broken agent is that slow: a test must end all the same.
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Self(BufReader::new(stream)))
+        Ok(Self(BufReader::new(Stream::Plain(stream))))
     }
 
     pub(crate) fn call(&mut self, request: &Request) -> Response {
@@ -138,12 +186,12 @@ impl Connection {
     /// Goes away without a farewell, as a client does that crashes.
     pub(crate) fn reset(self) {
         let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-        setsockopt(self.0.get_ref(), sockopt::Linger, &at_once).unwrap();
+        setsockopt(self.0.get_ref().socket(), sockopt::Linger, &at_once).unwrap();
     }
 
     /// Says that nothing more comes, and still listens.
     pub(crate) fn close_sending_side(&self) {
-        self.0.get_ref().shutdown(Shutdown::Write).unwrap();
+        self.0.get_ref().socket().shutdown(Shutdown::Write).unwrap();
     }
 
     /// Reads the response to a request with that method.

@@ -1,0 +1,141 @@
+//! Where connections come in: who may have one, and the TLS handshake.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_http::Protocol;
+use actix_http::error::DispatchError;
+use actix_web::rt::net::TcpStream;
+use futures_util::FutureExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::channel::{Channel, PeerStream};
+use super::headers::SECURITY_LINES;
+use super::peers::Peers;
+use crate::audit::Writer;
+use crate::audit::connection::{PeerDeadlines, Unserved, Watch, Watched};
+use crate::live::Live;
+use crate::tls::{Refused, Tls};
+
+/// The longest that a connection may take to close.
+pub(super) const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// So many refused peers are waited for at a time.
+const REFUSED_AT_ONCE: usize = 16;
+
+/// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+
+/// So much is read of what is not TLS, to tell what was asked for.
+const PLAIN_BYTES: usize = 1024;
+
+/// What the HTTP service takes: a stream, its protocol, its peer.
+type Connection = (Watched<Channel>, Protocol, Option<SocketAddr>);
+
+/// Where connections come in.
+#[derive(Clone)]
+pub(super) struct Door {
+    peers: Peers,
+    deadlines: PeerDeadlines,
+    write_timeout: Duration,
+    tls: Option<Live<Tls>>,
+    /// Those that are refused and may take their time to hear it.
+    refusing: Arc<Semaphore>,
+    writer: Writer,
+}
+
+impl Door {
+    /// Peers may have so many connections each, and take so long; connections that are refused are recorded with `writer`.
+    pub(super) fn new(
+        max_per_peer: usize,
+        deadlines: PeerDeadlines,
+        write_timeout: Duration,
+        tls: Option<Live<Tls>>,
+        writer: Writer,
+    ) -> Self {
+        let refusing = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
+        Self { peers: Peers::new(max_per_peer), deadlines, write_timeout, tls, refusing, writer }
+    }
+
+    /// Has a connection watched, or refuses it.
+    pub(super) async fn enter(self, stream: TcpStream) -> Result<Connection, DispatchError> {
+        // A peer that has gone already has no address any more; what it sent can be read all the same.
+        let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let source_ip = peer.ip().to_canonical();
+        let Some(place) = self.peers.admit(source_ip) else {
+            Watch::refuse(&self.writer, source_ip, Duration::ZERO, Unserved::Answered(b"", 429));
+            // Over TLS nobody could read it before a handshake, which is just what is not to be paid for.
+            if self.tls.is_none() {
+                self.say(stream, "429 Too Many Requests", "Retry-After: 1\r\n").await;
+            }
+            return Err(refused());
+        };
+        // Responses are small and written whole: waiting for more to send only delays them. A socket that refuses works all the same.
+        let _ = stream.set_nodelay(true);
+        let stream = PeerStream::new(stream, place, self.write_timeout);
+        let channel = match self.tls.as_ref().map(Live::get) {
+            Some(tls) => self.shake_hands(&tls, stream, source_ip).await.ok_or_else(refused)?,
+            None => Channel::Plain(stream),
+        };
+        let watched = Watched::new(channel, source_ip, self.deadlines, self.writer, SECURITY_LINES.as_bytes());
+        Ok((watched, Protocol::Http1, Some(peer)))
+    }
+
+    /// TLS over the stream. None: there is none, and what was tried is recorded. A peer that comes and goes without a byte, as those
+    /// do that only look whether a port is open, has made no call.
+    async fn shake_hands(&self, tls: &Tls, mut stream: PeerStream, source_ip: IpAddr) -> Option<Channel> {
+        let begin = Instant::now();
+        let record = |unserved| Watch::refuse(&self.writer, source_ip, begin.elapsed(), unserved);
+        let mut first = [0];
+        match timeout(tls.timeout(), stream.peek(&mut first)).await {
+            Ok(Ok(0) | Err(_)) => return None,
+            Ok(Ok(_)) if first[0] == HANDSHAKE_RECORD => {}
+            Ok(Ok(_)) => {
+                let mut head = [0; PLAIN_BYTES];
+                let read = timeout(DISCONNECT_TIMEOUT, stream.read(&mut head)).await;
+                let read = read.ok().and_then(Result::ok).unwrap_or(0);
+                record(Unserved::Answered(&head[..read], 400));
+                self.say(stream, "400 Bad Request", "").await;
+                return None;
+            }
+            Err(_) => {
+                record(Unserved::Handshake("no handshake in time"));
+                return None;
+            }
+        }
+        match tls.accept(stream).await {
+            Ok(stream) => return Some(Channel::Tls(Box::new(stream))),
+            Err(Refused::Late) => record(Unserved::Handshake("no handshake in time")),
+            Err(Refused::Gone) => record(Unserved::Handshake("the peer has gone")),
+            Err(Refused::Failed(why)) => record(Unserved::Handshake(&why)),
+        }
+        None
+    }
+
+    /// Answers a peer of whom no call comes that the API could answer. One that does not read has no right to be waited for, nor have
+    /// many: each has a place among all connections.
+    async fn say(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, status: &str, headers: &str) {
+        let answer =
+            format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{headers}Connection: close\r\n{SECURITY_LINES}\r\n");
+        match self.refusing.try_acquire() {
+            Ok(_turn) => drop(timeout(DISCONNECT_TIMEOUT, say_and_close(stream, answer.as_bytes())).await),
+            Err(_) => drop(stream.write_all(answer.as_bytes()).now_or_never()),
+        }
+    }
+}
+
+fn refused() -> DispatchError {
+    DispatchError::Io(io::ErrorKind::ConnectionRefused.into())
+}
+
+/// Says why and reads what the peer has sent: closing on unread bytes would have the kernel take the answer back.
+async fn say_and_close(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &[u8]) -> io::Result<()> {
+    stream.write_all(answer).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut [0; 1024]).await? > 0 {}
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! TLS: what the agent proves to callers, and they to it.
+//!
+//! Owns certificates, keys and the handshake. What it gives is a stream and, where the caller showed a certificate, its subject;
+//! what that may do is `auth`'s to know. It knows nothing of HTTP.
+
+mod make;
+mod subject;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, version};
+use tokio_rustls::server::TlsStream;
+
+use crate::auth::{ClientCertificate, KeyError, read_private};
+use crate::config::{ClientAuth, TlsConfig, TlsVersion};
+pub use make::{Identity, IdentityError, Subject, fingerprint};
+
+/// Bytes that a file of certificates has at most: those of all authorities of the Web have a quarter of it.
+const FILE_MAX_BYTES: u64 = 1 << 20;
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The key file can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A file can't be read.
+    #[error("can't read {}", path.display())]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is no PEM of what it should hold.
+    #[error("{} does not hold {what} in PEM", path.display())]
+    Pem {
+        /// Which one.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+        /// What went wrong.
+        #[source]
+        source: pem::Error,
+    },
+    /// A certificate of an authority can't be used.
+    #[error("{} holds a certificate that is no authority's", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: rustls::Error,
+    },
+    /// Callers' certificates can't be judged.
+    #[error("can't judge callers' certificates")]
+    Verifier(#[source] VerifierBuilderError),
+    /// Certificate and key can't be used, or not together.
+    #[error("can't use the certificate {} with the key {}", certificate.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why not.
+        #[source]
+        source: rustls::Error,
+    },
+}
+
+/// Certificate, key, and whose certificates callers may show: as the files were when this was made.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    timeout: Duration,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls([redacted])")
+    }
+}
+
+/// Why there is no connection after all.
+#[derive(Debug)]
+pub enum Refused {
+    /// The handshake took too long.
+    Late,
+    /// The peer has gone in the middle of it.
+    Gone,
+    /// It failed, and this says why.
+    Failed(String),
+}
+
+impl Tls {
+    /// What `config` names; none where it names nothing.
+    pub fn load(config: &TlsConfig) -> Result<Option<Self>, TlsError> {
+        let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else { return Ok(None) };
+        let chain = certificates(certificate)?;
+        let private = PrivateKeyDer::from_pem_slice(&read_private(key)?);
+        let private = private.map_err(|source| TlsError::Pem { path: key.clone(), what: "a private key", source })?;
+        let provider = Arc::new(default_provider());
+        let versions: &[_] = match config.min_version {
+            TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
+            TlsVersion::V13 => &[&version::TLS13],
+        };
+        let in_pair = |source| TlsError::Pair { certificate: certificate.clone(), key: key.clone(), source };
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions);
+        let builder = builder.map_err(in_pair)?;
+        let builder = match (&config.client_ca, config.client_auth) {
+            (Some(authorities), ClientAuth::Optional | ClientAuth::Required) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authorities)?), provider);
+                let verifier = match config.client_auth {
+                    ClientAuth::Required => verifier,
+                    ClientAuth::Optional | ClientAuth::Off => verifier.allow_unauthenticated(),
+                };
+                builder.with_client_cert_verifier(verifier.build().map_err(TlsError::Verifier)?)
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        let mut server = builder.with_single_cert(chain, private).map_err(in_pair)?;
+        // The only one that is spoken here. A caller who offers others only is told so in the handshake.
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let timeout = Duration::from_millis(config.handshake_timeout_ms);
+        Ok(Some(Self { acceptor: Arc::new(server).into(), timeout }))
+    }
+
+    /// The longest that a handshake may take.
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Shakes hands.
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<TlsStream<S>, Refused> {
+        match timeout(self.timeout, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(error) => Refused::Failed(error.to_string()),
+                None => Refused::Gone,
+            }),
+            Err(_) => Err(Refused::Late),
+        }
+    }
+}
+
+/// The certificate that the caller has shown, and that was found good.
+pub fn shown<S>(stream: &TlsStream<S>) -> Option<ClientCertificate> {
+    let (_, connection) = stream.get_ref();
+    let subject = subject::of(connection.peer_certificates()?.first()?);
+    Some(ClientCertificate { subject })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |source| TlsError::Read { path: path.to_owned(), source };
+    let size = std::fs::metadata(path).map_err(unreadable)?;
+    if !size.is_file() || size.len() > FILE_MAX_BYTES {
+        return Err(unreadable(io::Error::other(format!("it is no file of at most {FILE_MAX_BYTES} bytes"))));
+    }
+    let text = std::fs::read(path).map_err(unreadable)?;
+    let no_pem = |source| TlsError::Pem { path: path.to_owned(), what: "a certificate", source };
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(no_pem)?;
+    if found.is_empty() { Err(no_pem(pem::Error::NoItemsFound)) } else { Ok(found) }
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|source| TlsError::Authority { path: path.to_owned(), source })?;
+    }
+    Ok(roots)
+}
