@@ -9,6 +9,7 @@ agent=$PWD/target/release/nodeaudit
 work=$(mktemp -d)
 cd "$work"
 export NODEAUDIT_AUDIT__MAX_ENTRIES=1200000 NODEAUDIT_AUDIT__MAX_BYTES=400000000
+export NODEAUDIT_LIMITS__PEER_PER_S=0 NODEAUDIT_LIMITS__ACTOR_PER_S=0 NODEAUDIT_LIMITS__FAILURES_PER_MIN=0
 "$agent" serve --dev --listen 127.0.0.1:0 >out 2>err &
 pid=$!
 trap 'kill $pid; wait $pid || true; rm -rf "$work"' EXIT
