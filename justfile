@@ -18,6 +18,10 @@ bless:
     BLESS=1 cargo test --test integration openapi
     git diff --stat
 
+# The agent side by side with what one could take instead; results in target/bench
+bench:
+    benches/run.sh
+
 # What CI runs
 ci:
     .ci/run
