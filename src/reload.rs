@@ -1,7 +1,7 @@
 //! What can change while the agent runs, and how it does: at SIGHUP.
 //!
 //! Everything is read and checked first, and nothing is put in force unless all of it is good. A part that can be reloaded has a
-//! field in [`Fresh`], where it is made for the start and for every reload alike, and a [`Live`] in [`Reloadable`], where its users
+//! field in `Fresh`, where it is made for the start and for every reload alike, and a [`Live`] in [`Reloadable`], where its users
 //! find it.
 
 use std::collections::BTreeSet;
