@@ -88,7 +88,8 @@ fn assert_resumes(agent: &Agent) {
 }
 
 /// Has every block of the ring's files written once. An ext4 without a journal forgets what it could not write of its own accounts:
-/// how large a file is, and which of its blocks were written. It is the agent that is tested.
+/// how large a file is, and which of its blocks were written; and one that is just becoming read-only can say that a block is synced whose
+/// first write it then forgets. It is the agent that is tested.
 fn fill_ring(agent: &Agent) {
     let long = Request::get(&format!("/{}", "p".repeat(1_000)));
     let mut connection = Connection::open(agent.address());
@@ -187,9 +188,10 @@ fn control_an_agent_that_ignores_the_sync_loses_what_it_answers_while_writes_fai
 /// a new start of the agent, as after `fsck`.
 #[test]
 fn on_a_file_system_that_became_read_only_calls_are_refused_and_nothing_that_was_answered_is_lost() {
-    let node = Node::new(&format!("{RING}{STRICT_READS}"));
+    let node = Node::new(&format!("{SMALL_RING}{STRICT_READS}"));
     let Some(mut disk) = Disk::new(&node, Medium::Sound, DISK_BYTES) else { return };
     let agent = node.start();
+    fill_ring(&agent);
     let load = Load::start(&agent, "load", CALLERS);
     load.await_answers(ANSWERS);
     disk.make_read_only();
