@@ -5,13 +5,16 @@
 //! find it.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api;
-use crate::auth::{Authenticator, KeyError, Roles, SigningKey, TokenError, TokenVerifier, self_test};
+use crate::auth::{
+    Authenticator, KeyError, Keys, RevokedError, RevokedTokens, Roles, Rules, SigningKey, TimeFloor, TokenError,
+    TokenVerifier, self_test,
+};
 use crate::config::{Config, ConfigError, KeyOrigin};
 use crate::host::clock;
 use crate::live::Live;
@@ -26,9 +29,12 @@ pub type ReadConfig = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>
 /// Why a part can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
-    /// The signing key can't be used.
+    /// A key can't be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// It is not known which tokens are revoked.
+    #[error(transparent)]
+    Revoked(#[from] RevokedError),
     /// A token that the agent made for itself is not accepted by it.
     #[error("the agent can't verify its own tokens")]
     SelfTest(#[source] TokenError),
@@ -61,13 +67,12 @@ struct Fresh {
 }
 
 impl Fresh {
-    fn make(config: &Config) -> Result<Self, PartError> {
-        let key = signing_key(config)?;
-        self_test(&key).map_err(PartError::SelfTest)?;
-        let verifier = TokenVerifier::new(&key, Roles::new(&config.auth.roles), config.auth.leeway_s);
+    fn make(config: &Config, time_floor: &Arc<TimeFloor>) -> Result<Self, PartError> {
+        self_test().map_err(PartError::SelfTest)?;
+        let verifier = verifier(config, signing_key(config)?.as_ref())?;
         let anonymous = config.auth.anonymous_permissions.iter().copied().collect();
         Ok(Self {
-            authenticator: Authenticator::new(verifier, anonymous),
+            authenticator: Authenticator::new(verifier, anonymous, Arc::clone(time_floor)),
             openapi: api::document(&api::endpoints(), &config.server.base_path, anonymous).to_string(),
         })
     }
@@ -75,8 +80,8 @@ impl Fresh {
 
 impl Reloadable {
     /// All parts as `config` says, for the start.
-    pub fn new(config: &Config) -> Result<Self, PartError> {
-        let Fresh { authenticator, openapi } = Fresh::make(config)?;
+    pub fn new(config: &Config, time_floor: &Arc<TimeFloor>) -> Result<Self, PartError> {
+        let Fresh { authenticator, openapi } = Fresh::make(config, time_floor)?;
         Ok(Self { authenticator: Live::new(authenticator), openapi: Live::new(openapi) })
     }
 
@@ -88,12 +93,27 @@ impl Reloadable {
     }
 }
 
-/// The key that tokens are signed with: made at the first start unless the operator named a file.
-pub fn signing_key(config: &Config) -> Result<SigningKey, KeyError> {
-    match config.key_file() {
-        (path, KeyOrigin::Agent) => SigningKey::load_or_create(&path),
-        (path, KeyOrigin::Operator) => SigningKey::load(&path),
-    }
+/// The key that tokens are signed with on this node: made at the first start unless the operator named a file; none where the node has
+/// public keys only.
+pub fn signing_key(config: &Config) -> Result<Option<SigningKey>, KeyError> {
+    let key = config.key_file().map(|(path, origin)| match origin {
+        KeyOrigin::Agent => SigningKey::load_or_create(&path),
+        KeyOrigin::Operator => SigningKey::load(&path),
+    });
+    key.transpose()
+}
+
+/// Which tokens are accepted: those signed with `own` or a public key that `config` names, by its rules.
+pub fn verifier(config: &Config, own: Option<&SigningKey>) -> Result<TokenVerifier, PartError> {
+    let auth = &config.auth;
+    let rules = Rules {
+        leeway_s: auth.leeway_s,
+        max_lifetime_s: (auth.max_lifetime_s > 0).then_some(auth.max_lifetime_s),
+        issuers: auth.issuers.clone(),
+        audiences: auth.audiences.clone(),
+    };
+    let revoked = auth.revoked_tokens.as_deref().map(RevokedTokens::load).transpose()?.unwrap_or_default();
+    Ok(TokenVerifier::new(Keys::load(own, &auth.keys)?, Roles::new(&auth.roles), rules, revoked))
 }
 
 /// What was read, and when.
@@ -119,12 +139,13 @@ pub struct Reloader {
     /// What the agent was started with: what needs a restart stays as it is here.
     started: Config,
     parts: Reloadable,
+    time_floor: Arc<TimeFloor>,
     status: Mutex<ReloadStatus>,
 }
 
 impl Reloader {
     /// One that puts new values into `parts`, which were made from `started`.
-    pub fn new(read_config: ReadConfig, started: Config, parts: Reloadable) -> Self {
+    pub fn new(read_config: ReadConfig, started: Config, parts: Reloadable, time_floor: Arc<TimeFloor>) -> Self {
         let status = ReloadStatus {
             read: clock::rfc3339(clock::wall_clock_ms()),
             reloads: 0,
@@ -132,7 +153,7 @@ impl Reloader {
             failure: None,
             restart_needed: BTreeSet::new(),
         };
-        Self { read_config, started, parts, status: Mutex::new(status) }
+        Self { read_config, started, parts, time_floor, status: Mutex::new(status) }
     }
 
     /// What was read, and when.
@@ -167,7 +188,7 @@ impl Reloader {
         let read = (self.read_config)()?;
         let restart_needed = self.started.differences(&read).into_iter().filter(|key| !is_reloaded(key)).collect();
         let config = Config { auth: read.auth, ..self.started.clone() };
-        self.parts.put_in_force(Fresh::make(&config)?);
+        self.parts.put_in_force(Fresh::make(&config, &self.time_floor)?);
         Ok(restart_needed)
     }
 

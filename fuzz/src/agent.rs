@@ -62,12 +62,15 @@ impl Agent {
         let mut config = Config { state_dir, ..Config::default() };
         config.server.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.server.workers = 1;
+        // Its token lives as long as the process.
+        config.auth.max_lifetime_s = 0;
         // An input has some 160 calls at most, and a fifth of the ring is what the class of most of them can be sure of.
         config.audit.max_entries = 1_000;
         // Some calls of an input are counted in an entry of others.
         config.audit.denied_entries = 16;
         config.audit.max_bytes = 4 << 20;
-        let server = Server::start(config.clone(), Changes::Refuse, Box::new(move || Ok(config.clone()))).expect("an agent starts on an empty folder");
+        let server = Server::start(config.clone(), Changes::Refuse, Box::new(move || Ok(config.clone())))
+            .expect("an agent starts on an empty folder");
         let address = server.address();
         thread::spawn(move || {
             let ended = server.run();
@@ -76,7 +79,7 @@ impl Agent {
             std::process::exit(130);
         });
         let roles = vec!["admin".to_owned()];
-        let grant = Grant { subject: "fuzz".to_owned(), roles, permissions: None, lifetime_s: 1 << 30 };
+        let grant = Grant { subject: "fuzz".to_owned(), roles, lifetime_s: 1 << 30, ..Grant::default() };
         let now_s = clock::wall_clock_ms().div_euclid(1_000);
         let token = TokenIssuer::new(&key()).issue(&grant, now_s).expect("a token can be issued");
         Self { address, token, own_connection: Mutex::default(), clients: Mutex::default(), _folder: folder }

@@ -12,7 +12,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 
 use super::actor::role_lines;
-use super::{Actor, AuthMethod, Credential, PermissionSet, TokenVerifier};
+use super::{Actor, AuthMethod, Credential, PermissionSet, TimeFloor, TokenVerifier};
 use crate::host::clock;
 use crate::live::Live;
 
@@ -21,12 +21,14 @@ use crate::live::Live;
 pub struct Authenticator {
     verifier: TokenVerifier,
     anonymous: Arc<Actor>,
+    time_floor: Arc<TimeFloor>,
 }
 
 impl Authenticator {
-    /// An authenticator that accepts what `verifier` accepts; callers without a token hold `anonymous`.
-    pub fn new(verifier: TokenVerifier, anonymous: PermissionSet) -> Self {
-        Self { verifier, anonymous: Arc::new(Actor::anonymous(anonymous)) }
+    /// An authenticator that accepts what `verifier` accepts while the clock is not before `time_floor`; callers without a token
+    /// hold `anonymous`.
+    pub fn new(verifier: TokenVerifier, anonymous: PermissionSet, time_floor: Arc<TimeFloor>) -> Self {
+        Self { verifier, anonymous: Arc::new(Actor::anonymous(anonymous)), time_floor }
     }
 
     fn actor(&self, credential: Credential<'_>) -> Arc<Actor> {
@@ -36,15 +38,22 @@ impl Authenticator {
             Credential::Bearer(token) => token,
         };
         let now_s = clock::wall_clock_ms().div_euclid(1_000);
+        if self.time_floor.is_before(now_s, self.verifier.leeway_s()) {
+            return Arc::new(Actor::refused("this node's clock is behind a time that has been".to_owned()));
+        }
         match self.verifier.verify(token, now_s) {
-            Ok(token) => Arc::new(Actor {
-                user: token.subject,
-                roles: role_lines(&token.roles),
-                token_id: token.token_id,
-                auth_method: Some(AuthMethod::Bearer),
-                permissions: token.permissions,
-                refused: None,
-            }),
+            Ok(token) => {
+                // Signed by someone trusted and not in the future: from now on an earlier clock is wrong.
+                token.issued_at_s.inspect(|&issued_at_s| self.time_floor.raise(issued_at_s));
+                Arc::new(Actor {
+                    user: token.subject,
+                    roles: role_lines(&token.roles),
+                    token_id: token.token_id,
+                    auth_method: Some(AuthMethod::Bearer),
+                    permissions: token.permissions,
+                    refused: None,
+                })
+            }
             Err(error) => Arc::new(Actor::refused(error.to_string())),
         }
     }

@@ -37,3 +37,5 @@ mod start_up;
 mod store_blocked;
 mod strict;
 mod support;
+mod token_catalogue;
+mod token_keys;
