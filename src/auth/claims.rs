@@ -142,7 +142,7 @@ fn check_text(claim: &'static str, text: &str, max_bytes: usize) -> Result<(), C
 /// Characters that could change how a line of a log or a table looks: C0, DEL and C1 controls, line and paragraph
 /// separators, and the bidirectional overrides and isolates.
 pub(crate) fn is_unprintable(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    character.is_control() || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 const fn refused(claim: &'static str, problem: &'static str) -> ClaimError {

@@ -262,6 +262,11 @@ impl Agent {
         })
     }
 
+    /// How the agent ended by itself.
+    pub(crate) fn await_status(mut self) -> std::process::ExitStatus {
+        self.child.0.wait().unwrap()
+    }
+
     /// Waits until the agent has ended by itself.
     pub(crate) fn await_end(mut self) -> Node {
         self.child.0.wait().unwrap();
