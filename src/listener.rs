@@ -66,7 +66,8 @@ pub(crate) fn reserve_files(connections: usize) {
     }
 }
 
-/// Serves `app` on `listener`, with `tls` over that or nothing else, until the process is told to stop by SIGTERM or SIGINT; then open calls get their time.
+/// Serves `app` on `listener`, with `tls` over that or nothing else, until the process is told to stop by SIGTERM or SIGINT; then
+/// open calls get their time.
 pub(crate) fn serve<F, I, S, B>(
     listener: TcpListener,
     limits: &ServerConfig,

@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::api;
 use crate::auth::{
     Admission, Authenticator, CertificateRoles, KeyError, Rates, Roles, SigningKey, TokenError, TokenVerifier,
     TrustedProxies, self_test,
@@ -29,6 +28,9 @@ const TLS_ON: [&str; 2] = ["tls.certificate", "tls.key"];
 
 /// Reads the configuration from where it came from.
 pub type ReadConfig = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// Writes the OpenAPI document of an agent with that configuration.
+pub type Describe = fn(&Config) -> String;
 
 /// Why a part can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +79,7 @@ struct Fresh {
 }
 
 impl Fresh {
-    fn make(config: &Config) -> Result<Self, PartError> {
+    fn make(config: &Config, describe: Describe) -> Result<Self, PartError> {
         let key = signing_key(config)?;
         self_test(&key).map_err(PartError::SelfTest)?;
         let roles = Roles::new(&config.auth.roles);
@@ -88,15 +90,15 @@ impl Fresh {
             authenticator: Authenticator::new(verifier, anonymous, certificates),
             admission: Admission::new(TrustedProxies::new(config.proxy.trusted.clone()), rates(&config.limits)),
             tls: Tls::load(&config.tls)?,
-            openapi: api::document(&api::endpoints(), &config.server.base_path, anonymous).to_string(),
+            openapi: describe(config),
         })
     }
 }
 
 impl Reloadable {
     /// All parts as `config` says, for the start.
-    pub fn new(config: &Config) -> Result<Self, PartError> {
-        let Fresh { authenticator, admission, tls, openapi } = Fresh::make(config)?;
+    pub fn new(config: &Config, describe: Describe) -> Result<Self, PartError> {
+        let Fresh { authenticator, admission, tls, openapi } = Fresh::make(config, describe)?;
         Ok(Self {
             authenticator: Live::new(authenticator),
             admission: Live::new(admission),
@@ -155,6 +157,7 @@ pub struct ReloadStatus {
 /// Reloads.
 pub struct Reloader {
     read_config: ReadConfig,
+    describe: Describe,
     /// What the agent was started with: what needs a restart stays as it is here.
     started: Config,
     parts: Reloadable,
@@ -163,7 +166,7 @@ pub struct Reloader {
 
 impl Reloader {
     /// One that puts new values into `parts`, which were made from `started`.
-    pub fn new(read_config: ReadConfig, started: Config, parts: Reloadable) -> Self {
+    pub fn new(read_config: ReadConfig, describe: Describe, started: Config, parts: Reloadable) -> Self {
         let status = ReloadStatus {
             read: clock::rfc3339(clock::wall_clock_ms()),
             reloads: 0,
@@ -171,7 +174,7 @@ impl Reloader {
             failure: None,
             restart_needed: BTreeSet::new(),
         };
-        Self { read_config, started, parts, status: Mutex::new(status) }
+        Self { read_config, describe, started, parts, status: Mutex::new(status) }
     }
 
     /// What was read, and when.
@@ -211,7 +214,7 @@ impl Reloader {
         let tls = if switched { self.started.tls.clone() } else { read.tls };
         let Config { auth, limits, proxy, .. } = read;
         let config = Config { tls, proxy, limits, auth, ..self.started.clone() };
-        self.parts.put_in_force(Fresh::make(&config)?);
+        self.parts.put_in_force(Fresh::make(&config, self.describe)?);
         Ok(restart_needed)
     }
 

@@ -94,8 +94,8 @@ impl Server {
                 "{address} is not a loopback address, and there is no TLS: tokens can be read on their way (server.plaintext)"
             );
         }
-        let reloadable = Reloadable::new(&config)?;
-        let reloader = Arc::new(Reloader::new(read_config, config.clone(), reloadable.clone()));
+        let reloadable = Reloadable::new(&config, describe)?;
+        let reloader = Arc::new(Reloader::new(read_config, describe, config.clone(), reloadable.clone()));
 
         let paths = Paths::new(&config.host.root);
         let ring_options = ring_options(&config)?;
@@ -179,6 +179,12 @@ async fn reload_at_hangup(mut hangup: Signal, reloader: Arc<Reloader>, server: S
         // It reads files, and storage can hang; one after the other. Only a panic is an error, and it has been told.
         let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
     }
+}
+
+/// The OpenAPI document, which tells what needs no token.
+fn describe(config: &Config) -> String {
+    let anonymous = config.auth.anonymous_permissions.iter().copied().collect();
+    api::document(&api::endpoints(), &config.server.base_path, anonymous).to_string()
 }
 
 fn ring_options(config: &Config) -> Result<RingOptions, ServerError> {

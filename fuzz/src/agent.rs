@@ -69,7 +69,11 @@ impl Agent {
         // Some calls of an input are counted in an entry of others.
         config.audit.denied_entries = 16;
         config.audit.max_bytes = 4 << 20;
-        let server = Server::start(config.clone(), Changes::Refuse, Box::new(move || Ok(config.clone()))).expect("an agent starts on an empty folder");
+        let read_again = Box::new({
+            let config = config.clone();
+            move || Ok(config.clone())
+        });
+        let server = Server::start(config, Changes::Refuse, read_again).expect("an agent starts on an empty folder");
         let address = server.address();
         thread::spawn(move || {
             let ended = server.run();

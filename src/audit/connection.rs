@@ -10,25 +10,25 @@
 
 mod framing;
 mod heads;
+mod unserved;
 
 use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::class::Class;
-use super::entry::{Arrival, Call, Entry, Outcome};
 use super::writer::Writer;
-use crate::auth::Actor;
 use framing::Framing;
-use heads::{asked_for, failed_handshake, own_answer};
+use heads::{asked_for, own_answer};
+use unserved::record;
+
+pub use unserved::{Unserved, record_unserved};
 
 /// So much of what was written last is kept. The library's own answers have some 130 bytes.
 const TAIL_BYTES: usize = 256;
@@ -135,15 +135,6 @@ impl<S> Drop for Watched<S> {
     }
 }
 
-/// Why no call comes from a connection.
-#[derive(Clone, Copy, Debug)]
-pub enum Unserved<'a> {
-    /// What it begins with was answered at the door, with that status.
-    Answered(&'a [u8], u16),
-    /// Its TLS handshake failed, for this reason.
-    Handshake(&'a str),
-}
-
 /// Whether a request brings a body, as the library sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -179,14 +170,6 @@ impl Watch {
     /// Whether the body of the request claimed last was cut off because it took too long.
     pub fn is_late(&self) -> bool {
         self.seen.borrow().end == Some(End::LateBody)
-    }
-
-    /// Records a connection from which no call can come.
-    pub fn refuse(writer: &Writer, peer: IpAddr, duration: Duration, unserved: Unserved<'_>) {
-        match unserved {
-            Unserved::Answered(head, code) => record(writer, peer, duration, asked_for(head), code),
-            Unserved::Handshake(why) => record(writer, peer, duration, failed_handshake(why), 0),
-        }
     }
 
     fn has_written(&self, bytes: &[u8]) {
@@ -260,34 +243,6 @@ impl Seen {
         held.drain(..taken);
         self.held = held;
     }
-}
-
-fn record(
-    writer: &Writer,
-    source_ip: IpAddr,
-    duration: Duration,
-    (method, path): (String, String),
-    response_code: u16,
-) {
-    let Some(place) = writer.try_place() else {
-        writer.drop_call(Class::Denied);
-        return;
-    };
-    let call = Call {
-        arrival: Arrival::now().before(duration),
-        method,
-        path,
-        operation: None,
-        actor: Arc::new(Actor::default()),
-        source_ip,
-        trace_id: None,
-        user_agent: None,
-        forwarded_for: None,
-    };
-    let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    let (class, outcome) = (Class::Denied, Outcome::Rejected);
-    let entry = Entry { call, class, outcome, response_code, duration_us, calls: 1, span_us: 0 };
-    writer.record(entry, None, place);
 }
 
 impl<S: AsyncRead + Unpin> Watched<S> {

@@ -85,7 +85,7 @@ pub async fn audit(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let auditing = auditing.into_inner();
-    let limited = request.extensions().get::<Refusal>().cloned();
+    let limited = request.extensions_mut().remove::<Refusal>();
     let (open, verdict) = auditing.open(&request, limited.as_ref()).await;
     if let Some(refusal) = limited {
         // Whatever the call asks for: it is not even looked up.

@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use crate::auth::is_unprintable;
+
 /// Cap of the method, in bytes as stored.
 pub const METHOD_MAX_BYTES: usize = 32;
 /// Cap of the path, in bytes as stored.
@@ -58,8 +60,7 @@ pub fn trace_id(traceparent: &[u8]) -> Option<[u8; 16]> {
 /// Whether the character does something other than stand there: C0, C1, DEL, line and paragraph separators, and the marks
 /// that change the reading direction (Unicode TR 36).
 pub fn acts(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    is_unprintable(character) || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}')
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::channel::{Channel, PeerStream};
 use super::headers::SECURITY_LINES;
 use super::peers::Peers;
 use crate::audit::Writer;
-use crate::audit::connection::{PeerDeadlines, Unserved, Watch, Watched};
+use crate::audit::connection::{PeerDeadlines, Unserved, Watched, record_unserved};
 use crate::live::Live;
 use crate::tls::{Refused, Tls};
 
@@ -67,7 +67,7 @@ impl Door {
         let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let source_ip = peer.ip().to_canonical();
         let Some(place) = self.peers.admit(source_ip) else {
-            Watch::refuse(&self.writer, source_ip, Duration::ZERO, Unserved::Answered(b"", 429));
+            record_unserved(&self.writer, source_ip, Duration::ZERO, Unserved::Answered(b"", 429));
             // Over TLS nobody could read it before a handshake, which is just what is not to be paid for.
             if self.tls.is_none() {
                 self.say(stream, "429 Too Many Requests", "Retry-After: 1\r\n").await;
@@ -89,7 +89,7 @@ impl Door {
     /// do that only look whether a port is open, has made no call.
     async fn shake_hands(&self, tls: &Tls, mut stream: PeerStream, source_ip: IpAddr) -> Option<Channel> {
         let begin = Instant::now();
-        let record = |unserved| Watch::refuse(&self.writer, source_ip, begin.elapsed(), unserved);
+        let record = |unserved| record_unserved(&self.writer, source_ip, begin.elapsed(), unserved);
         let mut first = [0];
         match timeout(tls.timeout(), stream.peek(&mut first)).await {
             Ok(Ok(0) | Err(_)) => return None,
