@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nodeaudit::audit::ring::{Record, Ring, RingOptions};
-use nodeaudit::audit::{Arrival, Call, Class, Entry, Outcome, Reader, Seq};
+use nodeaudit::audit::{Arrival, Call, Class, Entry, Filter, Outcome, Reader, Seq};
 use nodeaudit::auth::{Actor, AuthMethod, Grant, Roles, SigningKey, TokenIssuer, TokenVerifier};
 
 const STARTED_MS: i64 = 1_700_000_000_000;
@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let write = |entry: &nodeaudit::audit::ServedEntry<'_>| {
                     serde_json::to_writer(&mut json, entry).expect("an entry is JSON");
                 };
-                reader.page(100, page * 7, write)?;
+                reader.search(&Filter::default(), 100, page * 7, write)?;
                 assert!(!json.is_empty(), "the pages hold entries");
             }
         }

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
+use nodeaudit::audit::Filter;
 use nodeaudit_fuzz::AGENT;
 use serde_json::Value;
 
@@ -26,7 +27,10 @@ fuzz_target!(|input: &[u8]| -> Corpus {
 
 fn list(query: &str) {
     let (status, body) = AGENT.get(&format!("/audit?{query}"));
-    let Some((limit, offset)) = page(&pairs(query)) else {
+    let (filters, pairs): (Vec<_>, Vec<_>) =
+        pairs(query).into_iter().partition(|(name, _)| Filter::NAMES.contains(&name.as_str()));
+    let page = if are_filters(&filters) { page(&pairs) } else { None };
+    let Some((limit, offset)) = page else {
         assert_eq!(status, 400, "{query}");
         return;
     };
@@ -34,8 +38,16 @@ fn list(query: &str) {
     let page: Value = serde_json::from_slice(&body).expect("a page is JSON");
     let total = page["total_items"].as_u64().expect("a total");
     let seqs: Vec<_> = page["items"].as_array().expect("items").iter().map(|entry| entry["seq"].as_u64()).collect();
+    // How many a filter lets through is the total; which ones, the tests ask.
     assert_eq!(seqs.len() as u64, limit.min(total.saturating_sub(offset)), "{query}: {total}");
     assert!(seqs.is_sorted_by(|newer, older| newer > older), "{query}: {seqs:?}");
+}
+
+/// Whether each of them is one, and none comes twice.
+fn are_filters(pairs: &[(String, String)]) -> bool {
+    let is_second = |(index, (name, _)): (usize, &(String, String))| pairs[..index].iter().any(|pair| pair.0 == *name);
+    let parsed = Filter::parse(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())), 0);
+    parsed.is_ok() && !pairs.iter().enumerate().any(is_second)
 }
 
 /// Limit and offset, if nothing is wrong with the pairs.
@@ -59,7 +71,12 @@ fn page(pairs: &[(String, String)]) -> Option<(u64, u64)> {
 
 fn export(query: &str) {
     let (status, body) = AGENT.get(&format!("/audit/export?{query}"));
-    let pairs = pairs(query);
+    let (filters, pairs): (Vec<_>, Vec<_>) =
+        pairs(query).into_iter().partition(|(name, _)| Filter::NAMES.contains(&name.as_str()));
+    if !are_filters(&filters) {
+        assert_eq!(status, 400, "{query}");
+        return;
+    }
     match pairs.as_slice() {
         [] => drop(serde_json::from_slice::<Value>(&body).expect("an export is JSON")),
         [(name, format)] if name == "format" && format == "json" => {

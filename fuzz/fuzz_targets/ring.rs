@@ -17,7 +17,9 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use nodeaudit::audit::ring::{FILE_NAME, IntentNumber, Record, Ring, RingError, RingOptions, kept_aside};
-use nodeaudit::audit::{Arrival, Call, Class, Entry, EntryId, Outcome, ReadError, Reader, Seq, ServedEntry};
+use nodeaudit::audit::{
+    Arrival, Call, Class, Entry, EntryId, Filter, Order, Outcome, ReadError, Reader, Seq, ServedEntry,
+};
 use nodeaudit::auth::{Actor, AuthMethod};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -96,24 +98,27 @@ fn serve(reader: &Reader) -> Result<BTreeMap<u64, Value>, ReadError> {
     let total: u64 = facts.classes.iter().map(|class| class.entries).fold(0, u64::saturating_add);
     for offset in (0..total.min(1_000)).step_by(100) {
         let mut visited = 0;
-        reader.page(100, offset, |entry| {
+        reader.search(&Filter::default(), 100, offset, |entry| {
             visited += 1;
             ids.push(entry.id);
             by_seq.insert(entry.seq.0, json(entry));
         })?;
         assert!(visited <= 100);
     }
-    reader.page(100, total / 2, |_| {})?;
+    reader.search(&Filter::default(), 100, total / 2, |_| {})?;
     for id in ids.into_iter().step_by(17) {
         reader.entry(id, |entry| assert_eq!(entry.id, id))?;
     }
     reader.entry(EntryId::new(0, Class::Read, Seq(1 << 40), 0), |_| {})?;
-    let mut cursor = reader.export()?;
+    let filter = Filter { user: Some("nobody".to_owned()), ..Filter::default() };
+    reader.search(&filter, 100, 0, |entry| assert_eq!(entry.user, "nobody"))?;
+    let mut scan = reader.scan(&Filter::default(), Order::OldestFirst)?;
     // A ring of this size has fewer rows than that, whatever its numbers say.
     for _ in 0..1_000 {
-        if reader.export_step(&mut cursor, 64, |_| {})?.entries < 64 {
+        if scan.is_done() {
             return Ok(by_seq);
         }
+        reader.scan_step(&mut scan, 64, |_| {})?;
     }
     panic!("the export has no end");
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use actix_web::http::header::ACCEPT;
 use actix_web::{HttpRequest, web};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
 use super::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
 use super::export::{Export, Format};
 use super::json::{Json, write};
+use super::query::Query;
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
-use crate::audit::{AuditStatus, EntryId, Reader, ServedEntry};
+use crate::audit::{AuditStatus, EntryId, Filter, Order, ServedEntry};
 use crate::auth::Permission;
 use crate::operation::{Method, Operation};
 use crate::reload::ReloadStatus;
@@ -28,7 +29,7 @@ const LIST: Endpoint = Endpoint {
         permission: Permission::AuditRead,
         summary: "List audit log entries, newest first.",
     },
-    input: Input { query: Some(schema_of::<PageQuery>), ..Input::NONE },
+    input: Input { query: Some(schema_of::<PageParameters>), ..Input::NONE },
     success: Success::json("List of audit entries.", &[("application/json", schema_of::<AuditPage>)]),
     errors: &[],
     handler: || web::to(list),
@@ -40,12 +41,12 @@ const EXPORT: Endpoint = Endpoint {
         method: Method::Get,
         path: "/audit/export",
         permission: Permission::AuditRead,
-        summary: "Export all audit entries, oldest first.",
+        summary: "Export audit entries, oldest first.",
     },
-    input: Input { query: Some(schema_of::<ExportQuery>), ..Input::NONE },
+    input: Input { query: Some(schema_of::<ExportParameters>), ..Input::NONE },
     success: Success {
         status: 200,
-        description: "All entries held when the export began.",
+        description: "All entries that were held when the export began and that match.",
         content: &[
             ("application/json", schema_of::<AuditExport>),
             ("application/x-ndjson", schema_of::<ServedEntry<'static>>),
@@ -94,52 +95,34 @@ const GET: Endpoint = Endpoint {
 };
 
 /// Which part of the list.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct PageQuery {
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "the shape of what `PageQuery::take` reads, for the API description")]
+struct PageParameters {
     /// Maximum number of entries to return.
-    #[serde(default = "default_limit", deserialize_with = "limit")]
-    #[schemars(range(min = 1, max = 100))]
-    limit: u64,
+    #[schemars(range(min = 1, max = 100), extend("default" = 20))]
+    limit: Option<u64>,
     /// Number of entries to skip.
-    #[serde(default, deserialize_with = "decimal")]
-    #[schemars(range(max = 9_223_372_036_854_775_807_u64))]
-    offset: u64,
+    #[schemars(range(max = 9_223_372_036_854_775_807_u64), extend("default" = 0))]
+    offset: Option<u64>,
+    #[schemars(flatten)]
+    filter: Filter,
 }
 
-fn default_limit() -> u64 {
-    20
-}
-
-fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let limit = decimal(deserializer)?;
-    (1..=100).contains(&limit).then_some(limit).ok_or_else(|| serde::de::Error::custom("limit must be 1 to 100"))
-}
-
-/// Decimal digits and nothing else, up to the largest number of 63 bits.
-fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-    let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = if is_decimal { text.parse::<i64>().ok() } else { None };
-    number
-        .map(i64::unsigned_abs)
-        .ok_or_else(|| serde::de::Error::custom("limit and offset take a whole number below 2^63 in decimal digits"))
-}
-
-/// In which format to export.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct ExportQuery {
+/// Which entries to export, and in which format.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "the shape of what `export` reads, for the API description")]
+struct ExportParameters {
     /// The format; where it is left out, the `Accept` header decides, and JSON is the default.
-    #[serde(default)]
     format: Option<Format>,
+    #[schemars(flatten)]
+    filter: Filter,
 }
 
 /// A page of the list.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "the shape of what `list` writes, for the API description")]
 struct AuditPage {
-    /// Total number of audit entries.
+    /// Total number of audit entries; with filters, of those that match.
     total_items: u64,
     /// The audit entries for this page.
     items: Vec<ServedEntry<'static>>,
@@ -175,20 +158,33 @@ struct Status {
     configuration: ReloadStatus,
 }
 
-async fn list(state: web::Data<AppState>, query: web::Query<PageQuery>) -> Result<Json, ApiError> {
-    let PageQuery { limit, offset } = query.into_inner();
+async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<Json, ApiError> {
+    let mut query = Query::of(&request)?;
+    let (limit, offset) = (query.take_limit()?, query.take_number("offset")?.unwrap_or(0));
+    let filter = query.take_filter()?;
+    query.finish()?;
     let deadline = RingDeadline::from_now();
     let pending = state.make_visible(deadline).await;
-    state
+    let (mut items, mut search) = state
         .read(deadline, move |reader| {
             let mut items = Vec::with_capacity(limit.min(100) as usize * 512);
-            let total = reader.page(limit, offset, |entry| append(&mut items, entry))?;
-            let mut body = format!("{{\"total_items\":{total},\"items\":[").into_bytes();
-            body.append(&mut items);
-            body.extend_from_slice(b"]}");
-            Ok(Json { body, pending })
+            let search = reader.search(&filter, limit, offset, |entry| append(&mut items, entry))?;
+            Ok((items, search))
         })
-        .await
+        .await?;
+    // Others have their turn between two steps, and a caller who goes away ends it.
+    while !search.is_done() {
+        (items, search) = state
+            .read(RingDeadline::from_now(), move |reader| {
+                reader.search_step(&mut search, |entry| append(&mut items, entry))?;
+                Ok((items, search))
+            })
+            .await?;
+    }
+    let mut body = format!("{{\"total_items\":{},\"items\":[", search.total).into_bytes();
+    body.append(&mut items);
+    body.extend_from_slice(b"]}");
+    Ok(Json { body, pending })
 }
 
 async fn get(state: web::Data<AppState>, id: web::Path<String>) -> Result<Json, ApiError> {
@@ -215,17 +211,19 @@ async fn status(state: web::Data<AppState>) -> Result<web::Json<Status>, ApiErro
     Ok(web::Json(Status { ring, configuration: state.reloader.status() }))
 }
 
-async fn export(
-    state: web::Data<AppState>,
-    query: web::Query<ExportQuery>,
-    request: HttpRequest,
-) -> Result<Export, ApiError> {
+async fn export(state: web::Data<AppState>, request: HttpRequest) -> Result<Export, ApiError> {
+    let mut query = Query::of(&request)?;
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    let format = query.format.unwrap_or_else(|| Format::accepted(accept.unwrap_or_default()));
+    let format = match query.take("format") {
+        Some(name) => Format::named(&name)?,
+        None => Format::accepted(accept.unwrap_or_default()),
+    };
+    let filter = query.take_filter()?;
+    query.finish()?;
     let deadline = RingDeadline::from_now();
     let pending = state.make_visible(deadline).await;
-    let cursor = state.read(deadline, Reader::export).await?;
-    Ok(Export { state: Arc::clone(&state), cursor, format, pending })
+    let scan = state.read(deadline, move |reader| reader.scan(&filter, Order::OldestFirst)).await?;
+    Ok(Export { state: Arc::clone(&state), scan, format, pending })
 }
 
 fn append(items: &mut Vec<u8>, entry: &ServedEntry<'_>) {

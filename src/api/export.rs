@@ -10,19 +10,18 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use futures_util::stream;
 use schemars::JsonSchema;
-use serde::Deserialize;
 
 use super::json::{AUDIT_PENDING, Pending, write};
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
-use crate::audit::{ExportCursor, ExportStep};
+use crate::audit::{Scan, ScanStep};
 
 /// Entries in one step.
 const STEP_ENTRIES: u64 = 512;
 
 /// How an export is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub(super) enum Format {
     /// One object: `items`, then `total_items` and `evicted_items`.
     Json,
@@ -31,6 +30,15 @@ pub(super) enum Format {
 }
 
 impl Format {
+    /// The format with that name.
+    pub(super) fn named(name: &str) -> Result<Self, ApiError> {
+        match name {
+            "json" => Ok(Self::Json),
+            "ndjson" => Ok(Self::Ndjson),
+            _ => Err(ApiError::BadRequest("format takes json or ndjson.".to_owned())),
+        }
+    }
+
     /// The format that an `Accept` header names; JSON where it names none of ours.
     pub(super) fn accepted(accept: &str) -> Self {
         let mut types = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
@@ -52,7 +60,7 @@ impl Format {
 /// An export about to be streamed.
 pub(super) struct Export {
     pub(super) state: Arc<AppState>,
-    pub(super) cursor: ExportCursor,
+    pub(super) scan: Scan,
     pub(super) format: Format,
     pub(super) pending: Pending,
 }
@@ -66,8 +74,8 @@ impl Responder for Export {
         if self.pending.0 > 0 {
             response.insert_header((AUDIT_PENDING, self.pending.0));
         }
-        let Self { state, cursor, format, .. } = self;
-        let progress = Progress { state, cursor, format, exported: 0, evicted: 0, ended: false };
+        let Self { state, scan, format, .. } = self;
+        let progress = Progress { state, scan, format, begun: false, exported: 0, evicted: 0, ended: false };
         response.streaming(stream::try_unfold(progress, Progress::next))
     }
 }
@@ -75,8 +83,9 @@ impl Responder for Export {
 /// How far an export has come.
 struct Progress {
     state: Arc<AppState>,
-    cursor: ExportCursor,
+    scan: Scan,
     format: Format,
+    begun: bool,
     exported: u64,
     evicted: u64,
     ended: bool,
@@ -88,16 +97,16 @@ impl Progress {
         if self.ended {
             return Ok(None);
         }
-        let (format, mut cursor, is_first) = (self.format, self.cursor, self.exported == 0);
-        let (mut chunk, step, cursor) = self
+        let (format, mut scan, is_first) = (self.format, self.scan, !self.begun);
+        let mut follows = self.exported > 0;
+        let (mut chunk, step, scan) = self
             .state
             .read(RingDeadline::from_now(), move |reader| {
                 let mut chunk = Vec::with_capacity(64 * 1024);
                 if is_first && format == Format::Json {
                     chunk.extend_from_slice(b"{\"items\":[");
                 }
-                let mut follows = !is_first;
-                let step = reader.export_step(&mut cursor, STEP_ENTRIES, |entry| {
+                let step = reader.scan_step(&mut scan, STEP_ENTRIES, |entry| {
                     if format == Format::Json && std::mem::replace(&mut follows, true) {
                         chunk.push(b',');
                     }
@@ -106,14 +115,15 @@ impl Progress {
                         chunk.push(b'\n');
                     }
                 })?;
-                Ok((chunk, step, cursor))
+                Ok((chunk, step, scan))
             })
             .await?;
-        let ExportStep { entries, evicted } = step;
-        self.cursor = cursor;
+        let ScanStep { entries, evicted } = step;
+        self.begun = true;
         self.exported += entries;
         self.evicted += evicted.iter().sum::<u64>();
-        self.ended = entries < STEP_ENTRIES;
+        self.ended = scan.is_done();
+        self.scan = scan;
         if self.ended {
             self.finish(&mut chunk);
         }

@@ -11,6 +11,7 @@ mod health;
 mod json;
 mod node;
 mod openapi;
+mod query;
 mod routes;
 mod state;
 mod version;

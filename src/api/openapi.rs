@@ -79,10 +79,27 @@ fn parameters(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Vec<Value
             "in": "query",
             "description": description,
             "required": required.contains(&Value::from(name.as_str())),
-            "schema": schema,
+            "schema": never_null(schema),
         })
     }));
     parameters
+}
+
+/// A parameter that may be left out is left out; it can't be null.
+fn never_null(mut schema: Value) -> Value {
+    let null = json!("null");
+    if let Some([kind, other]) = schema["type"].as_array().map(Vec::as_slice)
+        && *other == null
+    {
+        schema["type"] = kind.clone();
+    }
+    if let Some(kinds) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        kinds.retain(|kind| !kind.is_null());
+    }
+    match schema["anyOf"].as_array().map(Vec::as_slice) {
+        Some([kind, other]) if other["type"] == null => kind.clone(),
+        _ => schema,
+    }
 }
 
 fn path_parameter(parameter: &PathParameter, generator: &mut SchemaGenerator) -> Value {

@@ -36,6 +36,17 @@ pub enum Outcome {
 impl Outcome {
     /// Every outcome, in the order of their numbers in the ring file.
     pub const ALL: [Self; 5] = [Self::Completed, Self::Aborted, Self::Panicked, Self::Interrupted, Self::Rejected];
+
+    /// The outcome as served.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Aborted => "aborted",
+            Self::Panicked => "panicked",
+            Self::Interrupted => "interrupted",
+            Self::Rejected => "rejected",
+        }
+    }
 }
 
 /// When a call arrived, by both clocks.

@@ -10,6 +10,7 @@ mod budget;
 mod class;
 pub mod connection;
 mod entry;
+pub mod filter;
 mod middleware;
 mod paging;
 mod reader;
@@ -21,7 +22,8 @@ mod writer;
 
 pub use class::{Class, Durability};
 pub use entry::{Arrival, Call, Entry, EntryId, Outcome, Seq, ServedEntry};
+pub use filter::{Filter, FilterError};
 pub use middleware::{AUDIT_ID, Auditing, CallFailure, OnStoreFailure, Verdict, audit};
-pub use reader::{ClassFacts, ExportCursor, ExportStep, ReadError, Reader, RingFacts};
+pub use reader::{ClassFacts, Order, ReadError, Reader, RingFacts, Scan, ScanStep, Search};
 pub use stats::{AuditStatus, ClassStatus, StoreHealth};
 pub use writer::{Commit, Durabilities, Place, Recorded, StoreError, Writer, WriterOptions, WriterThread};

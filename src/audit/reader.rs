@@ -3,8 +3,12 @@
 //! Read-only connections, one a concurrent reader. Every step is one short read transaction that passes the ring's gate, so
 //! that no reader holds the WAL. Gives entries borrowed from their rows to a visitor; formats are made elsewhere.
 
+mod merge;
+mod predicate;
 mod rows;
+mod scan;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,10 +19,11 @@ use uuid::Uuid;
 
 use super::class::Class;
 use super::entry::{EntryId, Seq, ServedEntry};
-use super::paging;
 use super::ring::{FILE_NAME, FileId, Gate, Origin, damaged, is_damage};
 use crate::report;
+pub use merge::Order;
 use rows::Memory;
+pub use scan::{Scan, ScanStep, Search};
 
 /// How many readers work at the same time; others wait for their turn.
 const CONCURRENT_READERS: usize = 4;
@@ -55,24 +60,11 @@ impl Held {
     pub(super) const fn entries(self) -> u64 {
         if self.last == 0 { 0 } else { self.last - self.first + 1 }
     }
-}
 
-/// How far an export has come: the next ordinal of each class, and the one after its last.
-#[derive(Clone, Copy, Debug)]
-pub struct ExportCursor {
-    /// The ring whose ordinals these are.
-    epoch: [u8; 16],
-    next: [u64; 3],
-    end: [u64; 3],
-}
-
-/// What a step of an export gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExportStep {
-    /// How many entries were visited; 0 at the end.
-    pub entries: u64,
-    /// How many entries of each class were evicted before this step could read them.
-    pub evicted: [u64; 3],
+    /// Their ordinals.
+    fn range(self) -> Range<u64> {
+        if self.last == 0 { 0..0 } else { self.first..self.last + 1 }
+    }
 }
 
 /// What the ring file says of one class.
@@ -145,26 +137,6 @@ impl Reader {
         Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Visits a page, newest first, and gives the number of all entries.
-    pub fn page(&self, limit: u64, offset: u64, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<u64, ReadError> {
-        self.step(|transaction, memory| {
-            let held = held(transaction)?;
-            let lengths = held.map(Held::entries);
-            let total: u64 = lengths.iter().sum();
-            if offset >= total {
-                return Ok(total);
-            }
-            let last = held.map(|held| held.last);
-            let skipped = paging::newest(offset, last, lengths, |class, ordinal| {
-                memory.seq_at(transaction, Class::ALL[class], ordinal)
-            })?;
-            let from = [0, 1, 2].map(|class| held[class].last - skipped[class]);
-            let first = held.map(|held| held.first);
-            rows::merge_down(transaction, memory, from, first, limit, &mut visit)?;
-            Ok(total)
-        })
-    }
-
     /// Visits the entry with that ID. False where there is none, or no longer.
     pub fn entry(&self, id: EntryId, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<bool, ReadError> {
         let Some(class) = id.class() else { return Ok(false) };
@@ -182,41 +154,6 @@ impl Reader {
             })?;
             Ok(found)
         })
-    }
-
-    /// Begins an export of all that the ring holds now.
-    pub fn export(&self) -> Result<ExportCursor, ReadError> {
-        self.step(|transaction, _| {
-            let held = held(transaction)?;
-            let end = held.map(|held| if held.entries() == 0 { held.first } else { held.last + 1 });
-            Ok(ExportCursor { epoch: epoch(transaction)?, next: held.map(|held| held.first), end })
-        })
-    }
-
-    /// Visits the next entries of an export, oldest first, `limit` at most. An error where another ring has taken the ring's place.
-    pub fn export_step(
-        &self,
-        cursor: &mut ExportCursor,
-        limit: u64,
-        mut visit: impl FnMut(&ServedEntry<'_>),
-    ) -> Result<ExportStep, ReadError> {
-        let step = self.step(|transaction, memory| {
-            if epoch(transaction)? != cursor.epoch {
-                return Ok(None);
-            }
-            let held = held(transaction)?;
-            let mut step = ExportStep { entries: 0, evicted: [0; 3] };
-            for class in Class::ALL.map(Class::index) {
-                // A class that became empty has lost all that was to come.
-                let first = if held[class].entries() == 0 { cursor.end[class] } else { held[class].first };
-                let reached = first.clamp(cursor.next[class], cursor.end[class].max(cursor.next[class]));
-                step.evicted[class] = reached - cursor.next[class];
-                cursor.next[class] = reached;
-            }
-            step.entries = rows::merge_up(transaction, memory, &mut cursor.next, cursor.end, limit, &mut visit)?;
-            Ok(Some(step))
-        })?;
-        step.ok_or_else(|| ReadError::Moved { path: self.path.clone() })
     }
 
     /// What the ring file says of itself.

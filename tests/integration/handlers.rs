@@ -11,7 +11,8 @@ use actix_web::{App, HttpResponse, web};
 use nodeaudit::api;
 use nodeaudit::audit::ring::{Ring, RingOptions};
 use nodeaudit::audit::{
-    AUDIT_ID, Auditing, Durabilities, Durability, OnStoreFailure, Reader, Writer, WriterOptions, audit,
+    AUDIT_ID, Auditing, Durabilities, Durability, Filter, OnStoreFailure, Reader, ServedEntry, Writer, WriterOptions,
+    audit,
 };
 use nodeaudit::auth::Permission;
 use nodeaudit::operation::{Method, Operation, Operations};
@@ -79,7 +80,8 @@ async fn call_within(paths: &[&str]) -> (Vec<(u16, String)>, Vec<Value>) {
     }
     // Strict: nothing has to be flushed.
     let mut entries = Vec::new();
-    reader.page(u64::MAX, 0, |entry| entries.push(serde_json::to_value(entry).unwrap())).unwrap();
+    let visit = |entry: &ServedEntry<'_>| entries.push(serde_json::to_value(entry).unwrap());
+    reader.search(&Filter::default(), u64::MAX, 0, visit).unwrap();
     entries.reverse();
     thread.stop().unwrap();
     (answers, entries)

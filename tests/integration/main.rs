@@ -15,6 +15,7 @@ mod deadlines;
 mod disk_full;
 mod every_call;
 mod exact;
+mod filters;
 mod flood;
 mod handlers;
 mod injection;

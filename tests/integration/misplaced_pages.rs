@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nodeaudit::audit::ring::{FILE_NAME, Record, Ring, RingOptions, kept_aside};
-use nodeaudit::audit::{Arrival, Call, Class, Entry, Outcome, ReadError, Reader, Seq};
+use nodeaudit::audit::{Arrival, Call, Class, Entry, Filter, Order, Outcome, ReadError, Reader, Seq};
 use uuid::Uuid;
 
 const PAGE_BYTES: usize = 4096;
@@ -61,14 +61,17 @@ fn read_through(dir: &Path, ring: &Ring) -> Result<u64, ReadError> {
     let reader = Reader::new(dir, ring.gate());
     let facts = reader.facts()?;
     let mut ids = Vec::new();
-    let total = reader.page(100, 0, |entry| ids.push(entry.id))?;
-    reader.page(100, total / 2, |_| {})?;
+    let all = Filter::default();
+    let total = reader.search(&all, 100, 0, |entry| ids.push(entry.id))?.total;
+    reader.search(&all, 100, total / 2, |_| {})?;
     assert_eq!(facts.classes.iter().map(|class| class.entries).sum::<u64>(), total);
     if let Some(id) = ids.last() {
         reader.entry(*id, |_| {})?;
     }
-    let mut cursor = reader.export()?;
-    while reader.export_step(&mut cursor, 50, |_| {})?.entries == 50 {}
+    let mut scan = reader.scan(&all, Order::OldestFirst)?;
+    while !scan.is_done() {
+        reader.scan_step(&mut scan, 50, |_| {})?;
+    }
     Ok(total)
 }
 

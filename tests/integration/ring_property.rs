@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use nodeaudit::audit::ring::{IntentNumber, Record, Ring, RingOptions};
-use nodeaudit::audit::{Class, Entry, Outcome, Reader, Seq, ServedEntry};
+use nodeaudit::audit::{Class, Entry, Filter, Order, Outcome, Reader, Seq, ServedEntry};
 use proptest::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
@@ -140,9 +140,10 @@ impl Pair {
 
         let page = |limit, offset| {
             let mut page = Vec::new();
-            let total =
-                self.reader.page(limit, offset, |entry| page.push(serde_json::to_value(entry).unwrap())).unwrap();
-            assert_eq!(total, all.len() as u64);
+            let visit = |entry: &ServedEntry<'_>| page.push(serde_json::to_value(entry).unwrap());
+            let search = self.reader.search(&Filter::default(), limit, offset, visit).unwrap();
+            assert!(search.is_done());
+            assert_eq!(search.total, all.len() as u64);
             page
         };
         let expected = |limit: u64, offset: u64| -> Vec<&Value> {
@@ -152,15 +153,14 @@ impl Pair {
         assert!(whole.iter().eq(expected(1_000, 0)), "all entries, newest first");
         assert!(page(limit, offset).iter().eq(expected(limit, offset)), "page of {limit} at {offset}");
 
-        let mut cursor = self.reader.export().unwrap();
+        let mut scan = self.reader.scan(&Filter::default(), Order::OldestFirst).unwrap();
         let mut exported = Vec::new();
-        loop {
+        while !scan.is_done() {
+            let before = exported.len();
             let visit = |entry: &ServedEntry<'_>| exported.push(entry.seq.0);
-            let done = self.reader.export_step(&mut cursor, step, visit).unwrap();
-            assert_eq!(done.evicted, [0; 3]);
-            if done.entries < step {
-                break;
-            }
+            let done = self.reader.scan_step(&mut scan, step, visit).unwrap();
+            assert_eq!((done.entries, done.evicted), ((exported.len() - before) as u64, [0; 3]));
+            assert!(done.entries == step || scan.is_done());
         }
         assert!(exported.into_iter().eq(all.iter().map(|held| held.seq)), "an export is oldest first");
 

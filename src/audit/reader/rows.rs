@@ -6,8 +6,7 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
-use rusqlite::{CachedStatement, Row, Rows, Transaction, params};
+use rusqlite::{Row, Transaction, params};
 use uuid::Uuid;
 
 use super::{ClassFacts, Held};
@@ -145,64 +144,6 @@ pub(super) fn one(
     serve(transaction, memory, class, ordinal, row, visit)
 }
 
-/// Visits entries from these ordinals downwards to the ordinals `first`, newest first over all classes.
-pub(super) fn merge_down(
-    transaction: &Transaction<'_>,
-    memory: &mut Memory,
-    mut next: [u64; 3],
-    first: [u64; 3],
-    limit: u64,
-    visit: &mut dyn FnMut(&ServedEntry<'_>),
-) -> rusqlite::Result<()> {
-    let mut statements = statements(transaction, "WHERE ordinal <= ?1 ORDER BY ordinal DESC")?;
-    let mut sources = query(&mut statements, next)?;
-    let mut heads = advance_all(&mut sources)?;
-    for _ in 0..limit {
-        let open = (0..3).filter(|&class| next[class] >= first[class].max(1));
-        let Some((_, class)) = some_heads(open, &heads)?.max() else { break };
-        serve(transaction, memory, Class::ALL[class], next[class], head(&sources[class])?, visit)?;
-        heads[class] = advance(&mut sources[class])?;
-        next[class] -= 1;
-    }
-    Ok(())
-}
-
-/// Visits entries from these ordinals upwards, oldest first over all classes, before the ordinals `end`. Moves the ordinals on.
-pub(super) fn merge_up(
-    transaction: &Transaction<'_>,
-    memory: &mut Memory,
-    next: &mut [u64; 3],
-    end: [u64; 3],
-    limit: u64,
-    visit: &mut dyn FnMut(&ServedEntry<'_>),
-) -> rusqlite::Result<u64> {
-    let mut statements = statements(transaction, "WHERE ordinal >= ?1 ORDER BY ordinal")?;
-    let mut sources = query(&mut statements, *next)?;
-    let mut heads = advance_all(&mut sources)?;
-    let mut visited = 0;
-    while visited < limit {
-        let open = (0..3).filter(|&class| next[class] < end[class]);
-        let Some((_, class)) = some_heads(open, &heads)?.min() else { break };
-        serve(transaction, memory, Class::ALL[class], next[class], head(&sources[class])?, visit)?;
-        heads[class] = advance(&mut sources[class])?;
-        next[class] += 1;
-        visited += 1;
-    }
-    Ok(visited)
-}
-
-/// The seqs of the classes that have not come to their end. Each has a next row: ordinals are gap-free.
-fn some_heads(
-    open: impl Iterator<Item = usize>,
-    heads: &[Option<Seq>; 3],
-) -> rusqlite::Result<impl Iterator<Item = (Seq, usize)>> {
-    let mut found = [None; 3];
-    for class in open {
-        found[class] = Some((heads[class].ok_or_else(|| damaged("an entry is missing"))?, class));
-    }
-    Ok(found.into_iter().flatten())
-}
-
 /// What the file says of one class that holds `held`.
 pub(super) fn class_facts(
     transaction: &Transaction<'_>,
@@ -238,42 +179,14 @@ fn by_ordinal(class: Class) -> String {
     select(class, "WHERE ordinal = ?1")
 }
 
-/// Columns 4 to 18 are the call, 19 and 20 how many calls it stands for, 21 the ordinal, 22 the sum.
-fn select(class: Class, clause: &str) -> String {
+/// Column 0 is the seq, 4 to 18 are the call, 19 and 20 how many calls it stands for, 21 the ordinal, 22 the sum.
+pub(super) fn select(class: Class, clause: &str) -> String {
     // Only refused calls are stored several in one entry.
     let several = if class == Class::Denied { "calls, span_us" } else { "1, 0" };
     let table = class.as_str();
     format!(
         "SELECT seq, outcome, response_code, duration_us, {CALL_COLUMNS}, {several}, ordinal, sum FROM {table} {clause}"
     )
-}
-
-fn statements<'c>(transaction: &'c Transaction<'_>, clause: &str) -> rusqlite::Result<[CachedStatement<'c>; 3]> {
-    let [change, read, denied] = Class::ALL.map(|class| transaction.prepare_cached(&select(class, clause)));
-    Ok([change?, read?, denied?])
-}
-
-fn query<'s>(statements: &'s mut [CachedStatement<'_>; 3], ordinals: [u64; 3]) -> rusqlite::Result<[Rows<'s>; 3]> {
-    let [change, read, denied] = statements;
-    Ok([change.query([ordinals[0]])?, read.query([ordinals[1]])?, denied.query([ordinals[2]])?])
-}
-
-/// Steps to the next row and gives its seq.
-fn advance(source: &mut Rows<'_>) -> rusqlite::Result<Option<Seq>> {
-    source.advance()?;
-    source.get().map(|row| row.get(0).map(Seq)).transpose()
-}
-
-fn advance_all(sources: &mut [Rows<'_>; 3]) -> rusqlite::Result<[Option<Seq>; 3]> {
-    let mut heads = [None; 3];
-    for (head, source) in heads.iter_mut().zip(sources) {
-        *head = advance(source)?;
-    }
-    Ok(heads)
-}
-
-fn head<'r>(source: &'r Rows<'_>) -> rusqlite::Result<&'r Row<'r>> {
-    source.get().ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
 /// Checks that a row is what was stored at that ordinal, by its sum, and gives what it names.
@@ -313,7 +226,7 @@ fn check<'m>(
 }
 
 /// Shows the row at that ordinal to the visitor as an entry.
-fn serve(
+pub(super) fn serve(
     transaction: &Transaction<'_>,
     memory: &mut Memory,
     class: Class,

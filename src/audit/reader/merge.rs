@@ -1,0 +1,150 @@
+//! Rows of the three classes in one order.
+
+use std::ops::Range;
+
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
+use rusqlite::{CachedStatement, Row, Rows, Transaction};
+
+use super::predicate::Predicate;
+use super::rows::{Memory, select, serve};
+use crate::audit::class::Class;
+use crate::audit::entry::{Seq, ServedEntry};
+use crate::audit::ring::damaged;
+
+/// In which order entries are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By falling seq.
+    NewestFirst,
+    /// By rising seq.
+    OldestFirst,
+}
+
+/// The ordinals of each class that are to be read.
+pub(super) type Span = [Range<u64>; 3];
+
+/// Visits the entries of a span that meet the predicate, `limit` at most, and takes off the span what was read.
+pub(super) fn merge(
+    transaction: &Transaction<'_>,
+    memory: &mut Memory,
+    span: &mut Span,
+    order: Order,
+    predicate: Option<&Predicate>,
+    limit: u64,
+    visit: &mut dyn FnMut(&ServedEntry<'_>),
+) -> rusqlite::Result<u64> {
+    let condition = predicate.map_or("", Predicate::sql);
+    let direction = if order == Order::NewestFirst { "DESC" } else { "" };
+    let clause = format!("WHERE ordinal >= ?1 AND ordinal < ?2{condition} ORDER BY ordinal {direction}");
+    let [change, read, denied] = Class::ALL.map(|class| transaction.prepare_cached(&select(class, &clause)));
+    let mut statements = [change?, read?, denied?];
+    let mut sources = query(&mut statements, span, predicate)?;
+    let mut heads = [None; 3];
+    for class in 0..3 {
+        heads[class] = advance(&mut sources[class])?;
+    }
+    let mut visited = 0;
+    while visited < limit {
+        let open = (0..3).filter_map(|class| heads[class].map(|Head { seq, .. }| (seq, class)));
+        let next = if order == Order::NewestFirst { open.max() } else { open.min() };
+        let Some((_, class)) = next else { break };
+        let row = head(&sources[class])?;
+        let ordinal = match (predicate, order) {
+            // Ordinals have no gap: another one means that an entry is missing.
+            (None, Order::OldestFirst) => span[class].start,
+            (None, Order::NewestFirst) => span[class].end - 1,
+            (Some(_), _) => row.get(21)?,
+        };
+        serve(transaction, memory, Class::ALL[class], ordinal, row, visit)?;
+        take(&mut span[class], order, ordinal);
+        heads[class] = advance(&mut sources[class])?;
+        visited += 1;
+    }
+    for class in 0..3 {
+        match heads[class] {
+            // What lies before the next one that meets the predicate does not meet it.
+            Some(Head { ordinal, .. }) if predicate.is_some() => skip_to(&mut span[class], order, ordinal),
+            Some(_) => {}
+            None if predicate.is_none() && !span[class].is_empty() => return Err(damaged("an entry is missing")),
+            None => exhaust(&mut span[class], order),
+        }
+    }
+    Ok(visited)
+}
+
+/// How many entries of a span meet the predicate.
+pub(super) fn count(transaction: &Transaction<'_>, span: &Span, predicate: &Predicate) -> rusqlite::Result<u64> {
+    let mut total = 0;
+    for class in Class::ALL {
+        let range = &span[class.index()];
+        let (table, condition) = (class.as_str(), predicate.sql());
+        let sql = format!("SELECT count(*) FROM {table} WHERE ordinal >= ?1 AND ordinal < ?2{condition}");
+        let mut statement = transaction.prepare_cached(&sql)?;
+        bind(&mut statement, range, Some(predicate))?;
+        let mut rows = statement.raw_query();
+        total += rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?.get::<_, u64>(0)?;
+    }
+    Ok(total)
+}
+
+/// The next row of a class.
+#[derive(Clone, Copy)]
+struct Head {
+    seq: Seq,
+    ordinal: u64,
+}
+
+fn query<'s>(
+    statements: &'s mut [CachedStatement<'_>; 3],
+    span: &Span,
+    predicate: Option<&Predicate>,
+) -> rusqlite::Result<[Rows<'s>; 3]> {
+    for (statement, range) in statements.iter_mut().zip(span) {
+        bind(statement, range, predicate)?;
+    }
+    Ok(statements.each_mut().map(|statement| statement.raw_query()))
+}
+
+fn bind(
+    statement: &mut CachedStatement<'_>,
+    range: &Range<u64>,
+    predicate: Option<&Predicate>,
+) -> rusqlite::Result<()> {
+    statement.raw_bind_parameter(1, range.start)?;
+    statement.raw_bind_parameter(2, range.end)?;
+    predicate.map_or(Ok(()), |predicate| predicate.bind(statement))
+}
+
+/// Steps to the next row.
+fn advance(source: &mut Rows<'_>) -> rusqlite::Result<Option<Head>> {
+    source.advance()?;
+    source.get().map(|row| Ok(Head { seq: Seq(row.get(0)?), ordinal: row.get(21)? })).transpose()
+}
+
+fn head<'r>(source: &'r Rows<'_>) -> rusqlite::Result<&'r Row<'r>> {
+    source.get().ok_or(rusqlite::Error::QueryReturnedNoRows)
+}
+
+/// Takes an ordinal off, and what lies before it in that order.
+fn take(range: &mut Range<u64>, order: Order, ordinal: u64) {
+    match order {
+        Order::NewestFirst => range.end = ordinal,
+        Order::OldestFirst => range.start = ordinal + 1,
+    }
+}
+
+/// Takes all off.
+fn exhaust(range: &mut Range<u64>, order: Order) {
+    match order {
+        Order::NewestFirst => range.end = range.start,
+        Order::OldestFirst => range.start = range.end,
+    }
+}
+
+/// Takes off what lies before an ordinal in that order.
+fn skip_to(range: &mut Range<u64>, order: Order, ordinal: u64) {
+    match order {
+        Order::NewestFirst => range.end = ordinal + 1,
+        Order::OldestFirst => range.start = ordinal,
+    }
+}

@@ -1,0 +1,229 @@
+//! Walks over what a filter lets through, in steps that each look at a bounded number of rows.
+//!
+//! A step is one read transaction. Between two steps a walk holds nothing: what is evicted meanwhile is told, and where another ring has
+//! taken the ring's place the walk ends with an error.
+
+use rusqlite::Transaction;
+
+use super::merge::{Order, Span, count, merge};
+use super::predicate::{Predicate, takes};
+use super::rows::Memory;
+use super::{Held, ReadError, Reader, epoch, held};
+use crate::audit::class::Class;
+use crate::audit::entry::ServedEntry;
+use crate::audit::filter::Filter;
+use crate::audit::paging;
+
+/// Rows that a step evaluates a predicate on: a few milliseconds, in which the WAL can't start again.
+const STEP_ROWS: u64 = 8_192;
+
+/// A walk, and how far it has come.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// The ring whose ordinals these are.
+    epoch: [u8; 16],
+    predicate: Option<Predicate>,
+    order: Order,
+    left: Span,
+}
+
+/// What a step of a walk gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanStep {
+    /// How many entries were visited.
+    pub entries: u64,
+    /// How many entries of each class were evicted before this step could look at them.
+    pub evicted: [u64; 3],
+}
+
+/// A page, and how far the count of all that it is a part of has come.
+#[derive(Clone, Debug)]
+pub struct Search {
+    scan: Scan,
+    skip: u64,
+    limit: u64,
+    /// Entries found so far that the filter lets through; all of them when the search is done.
+    pub total: u64,
+}
+
+impl Scan {
+    /// Whether nothing is left.
+    pub fn is_done(&self) -> bool {
+        self.left.iter().all(std::ops::Range::is_empty)
+    }
+
+    fn of(transaction: &Transaction<'_>, filter: &Filter, order: Order) -> rusqlite::Result<Self> {
+        let held = held(transaction)?;
+        let left = Class::ALL.map(|class| if takes(filter, class) { held[class.index()].range() } else { 0..0 });
+        Ok(Self { epoch: epoch(transaction)?, predicate: Predicate::of(filter), order, left })
+    }
+
+    /// Takes off what is not there any more, and tells how much that is. None: this is another ring.
+    fn catch_up(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<Option<[u64; 3]>> {
+        if epoch(transaction)? != self.epoch {
+            return Ok(None);
+        }
+        let held = held(transaction)?.map(Held::range);
+        let mut evicted = [0; 3];
+        for (class, left) in self.left.iter_mut().enumerate() {
+            // A class that became empty has lost all that was to come.
+            let first = if held[class].is_empty() { left.end } else { held[class].start };
+            let reached = first.clamp(left.start, left.end.max(left.start));
+            evicted[class] = reached - left.start;
+            left.start = reached;
+        }
+        Ok(Some(evicted))
+    }
+
+    /// The part of what is left that a step looks at.
+    fn piece(&self, transaction: &Transaction<'_>, memory: &mut Memory) -> rusqlite::Result<Span> {
+        let lengths = lengths(&self.left);
+        let total: u64 = lengths.iter().sum();
+        if self.predicate.is_none() || total <= STEP_ROWS {
+            return Ok(self.left.clone());
+        }
+        let newer = if self.order == Order::NewestFirst { STEP_ROWS } else { total - STEP_ROWS };
+        let cuts = cut(transaction, memory, &self.left, newer)?;
+        Ok([0, 1, 2].map(|class: usize| match self.order {
+            Order::NewestFirst => cuts[class]..self.left[class].end,
+            Order::OldestFirst => self.left[class].start..cuts[class],
+        }))
+    }
+
+    /// Goes on behind what is left of a piece.
+    fn advance(&mut self, piece: &Span) {
+        for (left, piece) in self.left.iter_mut().zip(piece) {
+            match self.order {
+                Order::NewestFirst => left.end = piece.end,
+                Order::OldestFirst => left.start = piece.start,
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        transaction: &Transaction<'_>,
+        memory: &mut Memory,
+        limit: u64,
+        visit: &mut dyn FnMut(&ServedEntry<'_>),
+    ) -> rusqlite::Result<Option<ScanStep>> {
+        let Some(evicted) = self.catch_up(transaction)? else { return Ok(None) };
+        let mut piece = self.piece(transaction, memory)?;
+        let predicate = self.predicate.as_ref();
+        let entries = merge(transaction, memory, &mut piece, self.order, predicate, limit, visit)?;
+        self.advance(&piece);
+        Ok(Some(ScanStep { entries, evicted }))
+    }
+}
+
+impl Search {
+    /// Whether the page is visited and all is counted.
+    pub fn is_done(&self) -> bool {
+        self.scan.is_done()
+    }
+
+    fn step(
+        &mut self,
+        transaction: &Transaction<'_>,
+        memory: &mut Memory,
+        visit: &mut dyn FnMut(&ServedEntry<'_>),
+    ) -> rusqlite::Result<Option<()>> {
+        if self.scan.catch_up(transaction)?.is_none() {
+            return Ok(None);
+        }
+        let mut piece = self.scan.piece(transaction, memory)?;
+        let found = match &self.scan.predicate {
+            Some(predicate) => count(transaction, &piece, predicate)?,
+            None => lengths(&piece).iter().sum(),
+        };
+        let skipped = self.skip.min(found);
+        if self.limit > 0 && found > skipped {
+            self.page(transaction, memory, &piece, skipped, visit)?;
+        }
+        self.skip -= skipped;
+        self.total += found;
+        for range in &mut piece {
+            range.end = range.start;
+        }
+        self.scan.advance(&piece);
+        Ok(Some(()))
+    }
+
+    /// Visits what of a piece is part of the page, after so many that are not.
+    fn page(
+        &mut self,
+        transaction: &Transaction<'_>,
+        memory: &mut Memory,
+        piece: &Span,
+        skipped: u64,
+        visit: &mut dyn FnMut(&ServedEntry<'_>),
+    ) -> rusqlite::Result<()> {
+        let (mut piece, order, predicate) = (piece.clone(), self.scan.order, self.scan.predicate.as_ref());
+        if predicate.is_none() {
+            let cuts = cut(transaction, memory, &piece, skipped)?;
+            piece.iter_mut().zip(cuts).for_each(|(piece, cut)| piece.end = cut);
+            self.limit -= merge(transaction, memory, &mut piece, order, None, self.limit, visit)?;
+            return Ok(());
+        }
+        merge(transaction, memory, &mut piece, order, predicate, skipped, &mut |_| {})?;
+        self.limit -= merge(transaction, memory, &mut piece, order, predicate, self.limit, visit)?;
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// Begins a walk over what the ring holds now.
+    pub fn scan(&self, filter: &Filter, order: Order) -> Result<Scan, ReadError> {
+        self.step(|transaction, _| Scan::of(transaction, filter, order))
+    }
+
+    /// Visits the next entries of a walk, `limit` at most. Fewer do not mean that it is done.
+    pub fn scan_step(
+        &self,
+        scan: &mut Scan,
+        limit: u64,
+        mut visit: impl FnMut(&ServedEntry<'_>),
+    ) -> Result<ScanStep, ReadError> {
+        let step = self.step(|transaction, memory| scan.step(transaction, memory, limit, &mut visit))?;
+        step.ok_or_else(|| self.moved())
+    }
+
+    /// Visits what it can of a page, newest first; what is left to do is for [`Self::search_step`].
+    pub fn search(
+        &self,
+        filter: &Filter,
+        limit: u64,
+        offset: u64,
+        mut visit: impl FnMut(&ServedEntry<'_>),
+    ) -> Result<Search, ReadError> {
+        self.step(|transaction, memory| {
+            let scan = Scan::of(transaction, filter, Order::NewestFirst)?;
+            let mut search = Search { scan, skip: offset, limit, total: 0 };
+            search.step(transaction, memory, &mut visit)?;
+            Ok(search)
+        })
+    }
+
+    /// Goes on with a search.
+    pub fn search_step(&self, search: &mut Search, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<(), ReadError> {
+        let step = self.step(|transaction, memory| search.step(transaction, memory, &mut visit))?;
+        step.ok_or_else(|| self.moved())
+    }
+
+    fn moved(&self) -> ReadError {
+        ReadError::Moved { path: self.path.clone() }
+    }
+}
+
+fn lengths(span: &Span) -> [u64; 3] {
+    span.each_ref().map(|range| range.end.saturating_sub(range.start))
+}
+
+/// Where each class is cut so that the newest `count` entries of a span are above.
+fn cut(transaction: &Transaction<'_>, memory: &mut Memory, span: &Span, count: u64) -> rusqlite::Result<[u64; 3]> {
+    let last = span.each_ref().map(|range| range.end.saturating_sub(1));
+    let above = paging::newest(count, last, lengths(span), |class, ordinal| {
+        memory.seq_at(transaction, Class::ALL[class], ordinal)
+    })?;
+    Ok([0, 1, 2].map(|class: usize| span[class].end - above[class]))
+}
