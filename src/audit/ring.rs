@@ -15,6 +15,7 @@ mod make;
 mod replace;
 mod rows;
 mod sum;
+mod version;
 mod wal;
 mod wal_check;
 
@@ -39,12 +40,13 @@ use rows::Run;
 pub use damage::kept_aside;
 pub use error::RingError;
 pub(super) use error::{damaged, is_damage};
-pub use file::{FILE_NAME, SCHEMA_VERSION};
+pub use file::FILE_NAME;
 pub use gate::Gate;
 pub(super) use identity::FileId;
 pub use make::Origin;
 pub(super) use rows::CALL_COLUMNS;
 pub(super) use sum::Named;
+pub use version::SchemaVersion;
 
 /// Where the ring is, how large it may get, and which boot this is.
 #[derive(Clone, Debug)]

@@ -1,9 +1,13 @@
-//! Rings of earlier versions: a stored file of each is opened, served as it was, and written on.
+//! Rings of every version that can be read: a stored file of each is opened, served as it was, and written on. One of them is of
+//! a newer minor version than this agent's, as a node finds it that went back to the agent before.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
+use nodeaudit::audit::ring::{FILE_NAME, SchemaVersion};
+use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::support::{Node, Request};
@@ -16,18 +20,11 @@ fn stored() -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_ring_of_every_earlier_version_is_served_as_it_was_and_written_on() {
-    assert!(!stored().is_empty());
+fn a_ring_of_every_version_is_served_as_it_was_and_written_on() {
+    assert!(stored().len() > 1);
     for ring in stored() {
         let name = ring.display();
-        let node = Node::new("audit.max_bytes = 1048576\n");
-        fs::create_dir(node.state_dir()).unwrap();
-        fs::set_permissions(node.state_dir(), fs::Permissions::from_mode(0o700)).unwrap();
-        let copy = node.state_dir().join("ring.sqlite");
-        fs::copy(&ring, &copy).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).unwrap();
-
-        let agent = node.start();
+        let agent = node_with(&ring).start();
         agent.call(&Request::get("/health"));
         let page = agent.read("/audit?limit=100");
         let known: Vec<Value> = fs::read_to_string(ring.with_extension("ndjson"))
@@ -42,4 +39,33 @@ fn a_ring_of_every_earlier_version_is_served_as_it_was_and_written_on() {
         let status = agent.read("/audit/status");
         assert_eq!((status["evicted"].as_u64(), status["damaged_files"].as_u64()), (Some(0), Some(0)), "{name}");
     }
+}
+
+#[test]
+fn what_a_newer_minor_version_has_added_is_kept() {
+    let agent = node_with(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/rings/v2.1.sqlite"))).start();
+    let change = Request::new("PUT", "/node/hostname").json(r#"{"hostname": "node-7"}"#);
+    agent.call(&change.bearer(&agent.token(&["admin"])));
+    let (node, _) = agent.stop(Signal::SIGTERM);
+
+    let ring = Connection::open(node.state_dir().join(FILE_NAME)).unwrap();
+    let version: i32 = ring.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, SchemaVersion::new(2, 1).to_number());
+    let reasons = "SELECT group_concat(coalesce(reason, 'none'), ', ' ORDER BY seq) FROM change";
+    let reasons: String = ring.query_row(reasons, [], |row| row.get(0)).unwrap();
+    assert_eq!(reasons, "maintenance, none", "the stored entry's, and that of the entry written on");
+    let added = "SELECT (SELECT sum(postponed) FROM loss), (SELECT group_concat(note) FROM witness)";
+    let added: (i64, String) = ring.query_row(added, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(added, (21, "kept".to_owned()));
+}
+
+/// A node whose state folder holds a copy of this ring.
+fn node_with(ring: &Path) -> Node {
+    let node = Node::new("audit.max_bytes = 1048576\n");
+    fs::create_dir(node.state_dir()).unwrap();
+    fs::set_permissions(node.state_dir(), fs::Permissions::from_mode(0o700)).unwrap();
+    let copy = node.state_dir().join(FILE_NAME);
+    fs::copy(ring, &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).unwrap();
+    node
 }

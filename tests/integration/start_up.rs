@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use rusqlite::Connection as Sqlite;
+use rusqlite::config::DbConfig;
 use serde_json::{Value, json};
 
 use crate::support::{BINARY, Node, Request, can_isolate};
@@ -68,20 +69,25 @@ fn another_programs_file_is_left_as_it_is() {
 
 #[test]
 fn a_ring_of_a_newer_agent_is_left_as_it_is() {
-    let (node, _) = served();
-    let newer = nodeaudit::audit::ring::SCHEMA_VERSION + 1;
-    let file = Sqlite::open(ring(&node)).unwrap();
-    file.execute_batch(&format!("UPDATE ring SET schema_version = {newer}; PRAGMA user_version = {newer}")).unwrap();
-    drop(file);
-    let before = fs::read(ring(&node)).unwrap();
-    assert_refuses(&node.state_dir(), 78, "schema version");
-    assert!(fs::read(ring(&node)).unwrap() == before, "not a byte is changed");
+    let newer = nodeaudit::audit::ring::SchemaVersion::CURRENT.to_number() + 1;
+    // Where the newer agent was killed, only the WAL tells.
+    for stays_in_wal in [false, true] {
+        let (node, _) = served();
+        let file = Sqlite::open(ring(&node)).unwrap();
+        file.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, stays_in_wal).unwrap();
+        file.execute_batch(&format!("UPDATE ring SET schema_version = {newer}; PRAGMA user_version = {newer}"))
+            .unwrap();
+        drop(file);
+        let before = fs::read(ring(&node)).unwrap();
+        assert_refuses(&node.state_dir(), 78, "schema version");
+        assert!(fs::read(ring(&node)).unwrap() == before, "not a byte is changed");
+    }
 }
 
 #[test]
 fn a_header_that_lies_about_the_version_is_damage() {
-    // The version, and whose file it is.
-    for offset in [63, 71] {
+    // The major version, the minor one, and whose file it is.
+    for offset in [63, 61, 71] {
         let (node, _) = served();
         let mut bytes = fs::read(ring(&node)).unwrap();
         bytes[offset] ^= 0x20;

@@ -12,22 +12,21 @@ use rusqlite::ffi::{SQLITE_FCNTL_CHUNK_SIZE, SQLITE_FCNTL_SIZE_HINT, SQLITE_OK, 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::During as _;
-use super::look::{Found, look};
+use super::look::{Found, look, refuse_newer};
 use super::make::{self, Beginning};
+use super::version::SchemaVersion;
 use super::{RingError, RingOptions};
 use crate::audit::budget::{Budget, PAGE_BYTES};
 
 /// Name of the ring file in the state folder.
 pub const FILE_NAME: &str = "ring.sqlite";
 
-/// The schema that this agent writes (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: i32 = 2;
-
 /// "noda": says of an SQLite file that it is a ring (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i32 = 0x6e6f_6461;
 
-/// What makes a ring of each older version one of the next, the oldest version first.
-const MIGRATIONS: [&str; 1] = ["ALTER TABLE ring ADD COLUMN origin TEXT NOT NULL DEFAULT 'first'
+/// What makes a ring of each version one of the next, in the order of [`SchemaVersion::KNOWN`].
+const MIGRATIONS: [&str; SchemaVersion::KNOWN.len() - 1] =
+    ["ALTER TABLE ring ADD COLUMN origin TEXT NOT NULL DEFAULT 'first'
         CHECK (origin IN ('first', 'damaged', 'missing'));
     ALTER TABLE loss ADD COLUMN coalesced INTEGER NOT NULL DEFAULT 0 CHECK (coalesced >= 0);
     ALTER TABLE loss ADD COLUMN evicted_calls INTEGER NOT NULL DEFAULT 0;
@@ -63,8 +62,8 @@ pub(super) fn open(options: &RingOptions, budget: Budget, beginning: &Beginning)
         make::make(options, beginning)?;
     }
     let mut connection = connect(&path)?;
-    let opened = configure(&connection, budget)
-        .during("configure the ring file")
+    let opened = refuse_newer(&connection, &path)
+        .and_then(|()| configure(&connection, budget).during("configure the ring file"))
         .and_then(|()| grow_at_once(&connection, budget).during("reserve the ring file's space"))
         .and_then(|()| migrate(&mut connection).during("bring the ring to the present schema"));
     match opened {
@@ -119,17 +118,17 @@ fn configure(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
     connection.pragma_update(None, "max_page_count", budget.pages())
 }
 
-/// Brings an older ring to the present schema, all steps or none.
+/// Brings an older ring to the present schema, all steps or none. One of a newer minor version stays what it is.
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let done = usize::try_from(version - 1).unwrap_or(0);
-    let Some(steps @ [_, ..]) = MIGRATIONS.get(done..) else { return Ok(()) };
+    let version: SchemaVersion = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = SchemaVersion::KNOWN.iter().position(|&known| known == version);
+    let Some(steps @ [_, ..]) = known.and_then(|known| MIGRATIONS.get(known..)) else { return Ok(()) };
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     steps.iter().try_for_each(|step| transaction.execute_batch(step))?;
-    transaction.execute("UPDATE ring SET schema_version = ?1", [SCHEMA_VERSION])?;
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.execute("UPDATE ring SET schema_version = ?1", [SchemaVersion::CURRENT])?;
+    transaction.pragma_update(None, "user_version", SchemaVersion::CURRENT)?;
     transaction.commit()?;
-    log::info!("the ring is brought from schema version {version} to {SCHEMA_VERSION}");
+    log::info!("the ring is brought from schema version {version} to {}", SchemaVersion::CURRENT);
     Ok(())
 }
 

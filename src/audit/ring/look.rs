@@ -11,7 +11,8 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{During as _, is_damage};
-use super::file::{APPLICATION_ID, SCHEMA_VERSION, wal_of};
+use super::file::{APPLICATION_ID, wal_of};
+use super::version::SchemaVersion;
 use super::{RingError, wal_check};
 
 /// What is there.
@@ -56,18 +57,19 @@ pub(super) fn look(path: &Path) -> Result<Found, RingError> {
     };
     let number =
         |offset: usize| i32::from_be_bytes(header[offset..offset + 4].try_into().expect("four bytes are four bytes"));
-    match (number(68), number(60)) {
-        (APPLICATION_ID, 1..=SCHEMA_VERSION) if is_sound(&header) => {
-            let wal = wal_of(path);
-            let failed = |source| RingError::File { act: "read", path: wal.clone(), source };
-            if wal_check::is_damaged(&wal, path).map_err(failed)? {
-                return Err(RingError::Damaged { path: wal, reason: "it goes on behind what is not right" });
-            }
-            Ok(Found::Ring)
-        }
-        (APPLICATION_ID, 1..=SCHEMA_VERSION) => Err(damage(path, "its header is not that of a ring")),
-        (application_id, version) => inquire(path, application_id == APPLICATION_ID, version, has_wal),
+    let (is_named_ring, version) = (number(68) == APPLICATION_ID, SchemaVersion::of_number(number(60)));
+    if !(is_named_ring && version.is_known()) && inquire(path, is_named_ring, version, has_wal)? == Found::Nothing {
+        return Ok(Found::Nothing);
     }
+    if !is_sound(&header) {
+        return Err(damage(path, "its header is not that of a ring"));
+    }
+    let wal = wal_of(path);
+    let failed = |source| RingError::File { act: "read", path: wal.clone(), source };
+    if wal_check::is_damaged(&wal, path).map_err(failed)? {
+        return Err(RingError::Damaged { path: wal, reason: "it goes on behind what is not right" });
+    }
+    Ok(Found::Ring)
 }
 
 /// The header; none where the file ends before.
@@ -87,14 +89,18 @@ fn is_sound(header: &[u8; HEADER_BYTES]) -> bool {
 }
 
 /// The header names no ring of a version that is known here. Whether it lies is told by the tables.
-fn inquire(path: &Path, is_named_ring: bool, version: i32, has_wal: bool) -> Result<Found, RingError> {
+fn inquire(path: &Path, is_named_ring: bool, version: SchemaVersion, has_wal: bool) -> Result<Found, RingError> {
     let tables = Tables::read(path).during("read the ring's tables");
     match tables {
         Err(error) => Err(error),
-        Ok(Tables::Ring(Some(told))) if is_named_ring && told == version => {
-            let reason = format!("its schema version is {version}, the newest known here is {SCHEMA_VERSION}");
-            Err(foreign(path, &reason))
+        Ok(Tables::Ring(Some(told))) if is_named_ring && told == version && version.is_readable() => {
+            log::info!(
+                "the ring is of schema version {version}: what is newer in it than {} is kept",
+                SchemaVersion::CURRENT
+            );
+            Ok(Found::Ring)
         }
+        Ok(Tables::Ring(Some(told))) if is_named_ring && told == version => Err(too_new(path, version)),
         Ok(Tables::Ring(_)) => Err(damage(path, "its header is not that of a ring")),
         Ok(Tables::None { pages: 0 | 1 }) if !is_named_ring && !has_wal => {
             let failed = |source| RingError::File { act: "replace the empty file", path: path.to_owned(), source };
@@ -107,12 +113,26 @@ fn inquire(path: &Path, is_named_ring: bool, version: i32, has_wal: bool) -> Res
     }
 }
 
+/// Refuses a ring of a newer agent that shows as one only with its WAL: the header of the database may be older.
+pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), RingError> {
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, SchemaVersion>(0));
+    match version.during("read the ring's version")? {
+        version if version.is_readable() => Ok(()),
+        version => Err(too_new(path, version)),
+    }
+}
+
+fn too_new(path: &Path, version: SchemaVersion) -> RingError {
+    let newest = SchemaVersion::CURRENT;
+    foreign(path, &format!("its schema version is {version}, the newest that can be read here is {newest}"))
+}
+
 /// The tables of an SQLite file.
 enum Tables {
     /// It has none, and so many pages.
     None { pages: u64 },
     /// Those of a ring, which tells its schema version from the second on.
-    Ring(Option<i32>),
+    Ring(Option<SchemaVersion>),
     /// Other ones.
     Other,
 }

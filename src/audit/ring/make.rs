@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::{Accounts, Loss, begin_run};
 use super::error::During as _;
-use super::file::{APPLICATION_ID, FILE_NAME, SCHEMA_VERSION, beside, shm_of, sync_dir};
+use super::file::{APPLICATION_ID, FILE_NAME, beside, shm_of, sync_dir};
+use super::version::SchemaVersion;
 use super::{IntentNumber, RingError, RingOptions, damage, rows};
 use crate::audit::budget::PAGE_BYTES;
 use crate::audit::class::Class;
@@ -109,7 +110,7 @@ fn fill(options: &RingOptions, new: &Path, epoch: uuid::Uuid, beginning: &Beginn
         losses[class.index()].insert(&transaction, class)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.pragma_update(None, "user_version", SchemaVersion::CURRENT)?;
     let run = begin_run(&transaction, *run_tag, *options.boot_id.as_bytes(), options.started_ms)?;
     let mut accounts = Accounts::load(&transaction, options.limits())?;
     for (number, call) in intents {
