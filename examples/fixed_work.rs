@@ -3,13 +3,16 @@
 //! `store` stores 20,000 entries in batches of 100, `commit` 500 one by one, `page` reads 200 pages of the 2,000 entries it stored
 //! first, `token` checks a token 1,000 times. `nothing` is what all of them share: the start, and an empty ring.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
 use nodeaudit::audit::ring::{Record, Ring, RingOptions};
 use nodeaudit::audit::{Arrival, Call, Class, Entry, Filter, Outcome, Reader, Seq};
-use nodeaudit::auth::{Actor, AuthMethod, Grant, Roles, SigningKey, TokenIssuer, TokenVerifier};
+use nodeaudit::auth::{
+    Actor, AuthMethod, Grant, Keys, RevokedTokens, Roles, Rules, SigningKey, TokenIssuer, TokenVerifier,
+};
 
 const STARTED_MS: i64 = 1_700_000_000_000;
 
@@ -82,13 +85,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let grant = Grant {
                 subject: "bench@example.com".to_owned(),
                 roles: vec!["admin".to_owned()],
-                permissions: None,
                 lifetime_s: 3_600,
+                ..Grant::default()
             };
             let now_s = STARTED_MS / 1_000;
             let token = TokenIssuer::new(&key).issue(&grant, now_s)?;
-            let verifier = TokenVerifier::new(&key, Roles::new(&std::collections::BTreeMap::new()), 0);
+            let (known, keys) = (Roles::new(&BTreeMap::new()), Keys::only(key.verifying()));
+            let rules = Rules { leeway_s: 0, max_lifetime_s: None, issuers: Vec::new(), audiences: Vec::new() };
             for _ in 0..1_000 {
+                // One each: a verifier remembers what it has found right.
+                let verifier = TokenVerifier::new(keys.clone(), known.clone(), rules.clone(), RevokedTokens::default());
                 verifier.verify(&token, now_s)?;
             }
         }

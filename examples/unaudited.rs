@@ -3,11 +3,12 @@
 //!
 //! `unaudited KEY_FILE` prints its address and serves until it is killed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use nodeaudit::auth::{Credential, Permission, Roles, SigningKey, TokenVerifier};
+use nodeaudit::auth::{Credential, Keys, Permission, RevokedTokens, Roles, Rules, SigningKey, TokenVerifier};
 use nodeaudit::host::{Changes, Host, Paths, clock};
 
 struct Shared {
@@ -34,8 +35,14 @@ async fn hostname(shared: web::Data<Shared>, request: HttpRequest) -> HttpRespon
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let key_file = std::env::args().nth(1).ok_or("usage: unaudited KEY_FILE")?;
     let key = SigningKey::load(Path::new(&key_file))?;
+    let rules = Rules { leeway_s: 0, max_lifetime_s: None, issuers: Vec::new(), audiences: Vec::new() };
     let shared = web::Data::new(Shared {
-        verifier: TokenVerifier::new(&key, Roles::new(&std::collections::BTreeMap::new()), 0),
+        verifier: TokenVerifier::new(
+            Keys::only(key.verifying()),
+            Roles::new(&BTreeMap::new()),
+            rules,
+            RevokedTokens::default(),
+        ),
         host: Host::new(Paths::new(Path::new("/")), Changes::Refuse),
     });
     actix_web::rt::System::new().block_on(async move {

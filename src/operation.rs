@@ -44,6 +44,20 @@ pub struct Operation {
     /// Path below the base path, with `{name}` for a path parameter.
     pub path: &'static str,
     /// What a caller must hold. A required field: an operation without a permission does not compile.
+    ///
+    /// ```compile_fail,E0063
+    /// use nodeaudit::operation::{Method, Operation};
+    /// let operation = Operation { id: "GetX", method: Method::Get, path: "/x", summary: "Anyone's?" };
+    /// ```
+    ///
+    /// With one it does:
+    ///
+    /// ```
+    /// use nodeaudit::auth::Permission;
+    /// use nodeaudit::operation::{Method, Operation};
+    /// let permission = Permission::NodeRead;
+    /// let operation = Operation { id: "GetX", method: Method::Get, path: "/x", summary: "Some.", permission };
+    /// ```
     pub permission: Permission,
     /// One line for `/openapi.json`.
     pub summary: &'static str,

@@ -5,14 +5,14 @@
 //! find it.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::auth::{
-    Admission, Authenticator, CertificateRoles, KeyError, Rates, Roles, SigningKey, TokenError, TokenVerifier,
-    TrustedProxies, self_test,
+    Admission, Authenticator, CertificateRoles, KeyError, Keys, Rates, RevokedError, RevokedTokens, Roles, Rules,
+    SigningKey, TimeFloor, TokenError, TokenVerifier, TrustedProxies, self_test,
 };
 use crate::config::{Config, ConfigError, KeyOrigin, LimitsConfig};
 use crate::host::clock;
@@ -35,9 +35,12 @@ pub type Describe = fn(&Config) -> String;
 /// Why a part can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
-    /// The signing key can't be used.
+    /// A key can't be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// It is not known which tokens are revoked.
+    #[error(transparent)]
+    Revoked(#[from] RevokedError),
     /// A token that the agent made for itself is not accepted by it.
     #[error("the agent can't verify its own tokens")]
     SelfTest(#[source] TokenError),
@@ -79,15 +82,13 @@ struct Fresh {
 }
 
 impl Fresh {
-    fn make(config: &Config, describe: Describe) -> Result<Self, PartError> {
-        let key = signing_key(config)?;
-        self_test(&key).map_err(PartError::SelfTest)?;
-        let roles = Roles::new(&config.auth.roles);
-        let certificates = CertificateRoles::new(config.tls.roles.clone(), roles.clone());
-        let verifier = TokenVerifier::new(&key, roles, config.auth.leeway_s);
+    fn make(config: &Config, describe: Describe, time_floor: &Arc<TimeFloor>) -> Result<Self, PartError> {
+        self_test().map_err(PartError::SelfTest)?;
+        let verifier = verifier(config, signing_key(config)?.as_ref())?;
+        let certificates = CertificateRoles::new(config.tls.roles.clone(), Roles::new(&config.auth.roles));
         let anonymous = config.auth.anonymous_permissions.iter().copied().collect();
         Ok(Self {
-            authenticator: Authenticator::new(verifier, anonymous, certificates),
+            authenticator: Authenticator::new(verifier, anonymous, certificates, Arc::clone(time_floor)),
             admission: Admission::new(TrustedProxies::new(config.proxy.trusted.clone()), rates(&config.limits)),
             tls: Tls::load(&config.tls)?,
             openapi: describe(config),
@@ -97,8 +98,8 @@ impl Fresh {
 
 impl Reloadable {
     /// All parts as `config` says, for the start.
-    pub fn new(config: &Config, describe: Describe) -> Result<Self, PartError> {
-        let Fresh { authenticator, admission, tls, openapi } = Fresh::make(config, describe)?;
+    pub fn new(config: &Config, describe: Describe, time_floor: &Arc<TimeFloor>) -> Result<Self, PartError> {
+        let Fresh { authenticator, admission, tls, openapi } = Fresh::make(config, describe, time_floor)?;
         Ok(Self {
             authenticator: Live::new(authenticator),
             admission: Live::new(admission),
@@ -129,12 +130,27 @@ fn rates(limits: &LimitsConfig) -> Rates {
     }
 }
 
-/// The key that tokens are signed with: made at the first start unless the operator named a file.
-pub fn signing_key(config: &Config) -> Result<SigningKey, KeyError> {
-    match config.key_file() {
-        (path, KeyOrigin::Agent) => SigningKey::load_or_create(&path),
-        (path, KeyOrigin::Operator) => SigningKey::load(&path),
-    }
+/// The key that tokens are signed with on this node: made at the first start unless the operator named a file; none where the node has
+/// public keys only.
+pub fn signing_key(config: &Config) -> Result<Option<SigningKey>, KeyError> {
+    let key = config.key_file().map(|(path, origin)| match origin {
+        KeyOrigin::Agent => SigningKey::load_or_create(&path),
+        KeyOrigin::Operator => SigningKey::load(&path),
+    });
+    key.transpose()
+}
+
+/// Which tokens are accepted: those signed with `own` or a public key that `config` names, by its rules.
+pub fn verifier(config: &Config, own: Option<&SigningKey>) -> Result<TokenVerifier, PartError> {
+    let auth = &config.auth;
+    let rules = Rules {
+        leeway_s: auth.leeway_s,
+        max_lifetime_s: (auth.max_lifetime_s > 0).then_some(auth.max_lifetime_s),
+        issuers: auth.issuers.clone(),
+        audiences: auth.audiences.clone(),
+    };
+    let revoked = auth.revoked_tokens.as_deref().map(RevokedTokens::load).transpose()?.unwrap_or_default();
+    Ok(TokenVerifier::new(Keys::load(own, &auth.keys)?, Roles::new(&auth.roles), rules, revoked))
 }
 
 /// What was read, and when.
@@ -161,12 +177,19 @@ pub struct Reloader {
     /// What the agent was started with: what needs a restart stays as it is here.
     started: Config,
     parts: Reloadable,
+    time_floor: Arc<TimeFloor>,
     status: Mutex<ReloadStatus>,
 }
 
 impl Reloader {
     /// One that puts new values into `parts`, which were made from `started`.
-    pub fn new(read_config: ReadConfig, describe: Describe, started: Config, parts: Reloadable) -> Self {
+    pub fn new(
+        read_config: ReadConfig,
+        describe: Describe,
+        started: Config,
+        parts: Reloadable,
+        time_floor: Arc<TimeFloor>,
+    ) -> Self {
         let status = ReloadStatus {
             read: clock::rfc3339(clock::wall_clock_ms()),
             reloads: 0,
@@ -174,7 +197,7 @@ impl Reloader {
             failure: None,
             restart_needed: BTreeSet::new(),
         };
-        Self { read_config, describe, started, parts, status: Mutex::new(status) }
+        Self { read_config, describe, started, parts, time_floor, status: Mutex::new(status) }
     }
 
     /// What was read, and when.
@@ -214,7 +237,7 @@ impl Reloader {
         let tls = if switched { self.started.tls.clone() } else { read.tls };
         let Config { auth, limits, proxy, .. } = read;
         let config = Config { tls, proxy, limits, auth, ..self.started.clone() };
-        self.parts.put_in_force(Fresh::make(&config, self.describe)?);
+        self.parts.put_in_force(Fresh::make(&config, self.describe, &self.time_floor)?);
         Ok(restart_needed)
     }
 

@@ -17,12 +17,15 @@ use uuid::Uuid;
 use crate::api::{self, AppState};
 use crate::audit::ring::{Ring, RingError, RingOptions};
 use crate::audit::{Auditing, Durabilities, Durability, Reader, Writer, WriterOptions, WriterThread, audit};
-use crate::auth::authenticate;
+use crate::auth::{TimeFloor, authenticate};
 use crate::config::{ClassConfig, Config};
 use crate::host::{Changes, Host, HostError, Paths, clock};
 use crate::listener;
 use crate::operation::Operations;
 use crate::reload::{PartError, ReadConfig, Reloadable, Reloader};
+
+/// How often it is looked whether the newest time that has been is to be written down.
+const TIME_FLOOR_PERIOD: Duration = Duration::from_mins(10);
 
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,7 @@ pub struct Server {
 #[derive(Clone)]
 struct Parts {
     reloadable: Reloadable,
+    time_floor: Arc<TimeFloor>,
     auditing: web::Data<Auditing>,
     state: web::Data<AppState>,
 }
@@ -94,8 +98,11 @@ impl Server {
                 "{address} is not a loopback address, and there is no TLS: tokens can be read on their way (server.plaintext)"
             );
         }
-        let reloadable = Reloadable::new(&config, describe)?;
-        let reloader = Arc::new(Reloader::new(read_config, describe, config.clone(), reloadable.clone()));
+        let time_floor = Arc::new(TimeFloor::open(&config.state_dir));
+        let reloadable = Reloadable::new(&config, describe, &time_floor)?;
+        let reloader =
+            Reloader::new(read_config, describe, config.clone(), reloadable.clone(), Arc::clone(&time_floor));
+        let reloader = Arc::new(reloader);
 
         let paths = Paths::new(&config.host.root);
         let ring_options = ring_options(&config)?;
@@ -120,7 +127,7 @@ impl Server {
             openapi: reloadable.openapi.clone(),
             reloader,
         };
-        let parts = Parts { reloadable, auditing: web::Data::new(auditing), state: web::Data::new(state) };
+        let parts = Parts { reloadable, time_floor, auditing: web::Data::new(auditing), state: web::Data::new(state) };
         Ok(Self { config, listener, address, parts, hangup, writer_thread })
     }
 
@@ -132,7 +139,9 @@ impl Server {
     /// Serves until the process is told to stop by SIGTERM or SIGINT.
     pub fn run(self) -> Result<(), ServerError> {
         let Self { config, listener, parts, hangup, writer_thread, .. } = self;
+        let time_floor = Arc::clone(&parts.time_floor);
         let served = actix_web::rt::System::new().block_on(serve(&config, listener, parts, hangup));
+        time_floor.keep_at_end();
         let stored = writer_thread.stop();
         served.map_err(ServerError::Serve)?;
         stored.map_err(|records| ServerError::Unsaved { records })
@@ -141,10 +150,11 @@ impl Server {
 
 async fn serve(config: &Config, listener: TcpListener, parts: Parts, hangup: Signal) -> io::Result<()> {
     let (base_path, max_body_bytes) = (config.server.base_path.clone(), config.server.max_body_bytes);
+    let time_floor = Arc::clone(&parts.time_floor);
     let (writer, reloader) = (parts.state.writer.clone(), Arc::clone(&parts.state.reloader));
     let tls = parts.reloadable.tls.clone();
     let app = move || {
-        let Parts { reloadable, auditing, state } = parts.clone();
+        let Parts { reloadable, auditing, state, .. } = parts.clone();
         App::new()
             .app_data(web::Data::new(reloadable.authenticator))
             .app_data(web::Data::new(reloadable.admission))
@@ -156,8 +166,19 @@ async fn serve(config: &Config, listener: TcpListener, parts: Parts, hangup: Sig
             .wrap(from_fn(authenticate))
     };
     let server = listener::serve(listener, &config.server, tls, writer, app)?;
+    actix_web::rt::spawn(keep_time(time_floor));
     actix_web::rt::spawn(reload_at_hangup(hangup, reloader, server.handle()));
     server.await
+}
+
+/// Has the newest time that has been written down now and then.
+async fn keep_time(time_floor: Arc<TimeFloor>) {
+    let mut turns = tokio::time::interval(TIME_FLOOR_PERIOD);
+    loop {
+        turns.tick().await;
+        let time_floor = Arc::clone(&time_floor);
+        let _ = tokio::task::spawn_blocking(move || time_floor.keep()).await;
+    }
 }
 
 /// From now on a SIGHUP does not end the process. One that comes before the agent serves is waiting for it then.

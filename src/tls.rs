@@ -6,10 +6,10 @@
 mod make;
 mod subject;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -21,28 +21,22 @@ use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, version};
 use tokio_rustls::server::TlsStream;
 
-use crate::auth::{ClientCertificate, KeyError, read_private};
+use crate::auth::{ClientCertificate, FileError, GuardedFile};
 use crate::config::{ClientAuth, TlsConfig, TlsVersion};
 pub use make::{Identity, IdentityError, Subject, fingerprint};
 
 /// Bytes that a file of certificates has at most: those of all authorities of the Web have a quarter of it.
-const FILE_MAX_BYTES: u64 = 1 << 20;
+const CERTIFICATES_MAX_BYTES: usize = 1 << 20;
+
+/// Bytes that a file with a private key has at most.
+const KEY_MAX_BYTES: usize = 65_536;
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The key file can't be used.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// A file can't be read.
-    #[error("can't read {}", path.display())]
-    Read {
-        /// Which one.
-        path: PathBuf,
-        /// What went wrong.
-        #[source]
-        source: io::Error,
-    },
+    /// A file is not one to be used.
+    #[error("can't use a file of TLS")]
+    File(#[from] FileError),
     /// A file is no PEM of what it should hold.
     #[error("{} does not hold {what} in PEM", path.display())]
     Pem {
@@ -108,7 +102,9 @@ impl Tls {
     pub fn load(config: &TlsConfig) -> Result<Option<Self>, TlsError> {
         let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else { return Ok(None) };
         let chain = certificates(certificate)?;
-        let private = PrivateKeyDer::from_pem_slice(&read_private(key)?);
+        let file = GuardedFile::open(key)?;
+        file.check_secret()?;
+        let private = PrivateKeyDer::from_pem_slice(&file.read(KEY_MAX_BYTES)?);
         let private = private.map_err(|source| TlsError::Pem { path: key.clone(), what: "a private key", source })?;
         let provider = Arc::new(default_provider());
         let versions: &[_] = match config.min_version {
@@ -162,12 +158,10 @@ pub fn shown<S>(stream: &TlsStream<S>) -> Option<ClientCertificate> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |source| TlsError::Read { path: path.to_owned(), source };
-    let size = std::fs::metadata(path).map_err(unreadable)?;
-    if !size.is_file() || size.len() > FILE_MAX_BYTES {
-        return Err(unreadable(io::Error::other(format!("it is no file of at most {FILE_MAX_BYTES} bytes"))));
-    }
-    let text = std::fs::read(path).map_err(unreadable)?;
+    // Whoever can change it decides whom callers trust, or who may call.
+    let file = GuardedFile::open(path)?;
+    file.check_public()?;
+    let text = file.read(CERTIFICATES_MAX_BYTES)?;
     let no_pem = |source| TlsError::Pem { path: path.to_owned(), what: "a certificate", source };
     let found: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(no_pem)?;
     if found.is_empty() { Err(no_pem(pem::Error::NoItemsFound)) } else { Ok(found) }

@@ -64,6 +64,8 @@ impl Agent {
         config.server.workers = 1;
         // An input and the looks at what it left are more calls than anyone else makes.
         (config.limits.peer_per_s, config.limits.actor_per_s, config.limits.failures_per_min) = (0, 0, 0);
+        // Its token lives as long as the process.
+        config.auth.max_lifetime_s = 0;
         // An input has some 160 calls at most, and a fifth of the ring is what the class of most of them can be sure of.
         config.audit.max_entries = 1_000;
         // Some calls of an input are counted in an entry of others.
@@ -82,7 +84,7 @@ impl Agent {
             std::process::exit(130);
         });
         let roles = vec!["admin".to_owned()];
-        let grant = Grant { subject: "fuzz".to_owned(), roles, permissions: None, lifetime_s: 1 << 30 };
+        let grant = Grant { subject: "fuzz".to_owned(), roles, lifetime_s: 1 << 30, ..Grant::default() };
         let now_s = clock::wall_clock_ms().div_euclid(1_000);
         let token = TokenIssuer::new(&key()).issue(&grant, now_s).expect("a token can be issued");
         Self { address, token, own_connection: Mutex::default(), clients: Mutex::default(), _folder: folder }

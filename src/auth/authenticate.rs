@@ -15,7 +15,8 @@ use actix_web::{Error, HttpMessage, web};
 
 use super::actor::role_lines;
 use super::{
-    Actor, Admission, AuthMethod, CertificateRoles, ClientCertificate, Credential, PermissionSet, TokenVerifier,
+    Actor, Admission, AuthMethod, CertificateRoles, ClientCertificate, Credential, PermissionSet, TimeFloor,
+    TokenVerifier,
 };
 use crate::host::clock;
 use crate::live::Live;
@@ -26,13 +27,19 @@ pub struct Authenticator {
     verifier: TokenVerifier,
     anonymous: Arc<Actor>,
     certificates: CertificateRoles,
+    time_floor: Arc<TimeFloor>,
 }
 
 impl Authenticator {
-    /// An authenticator that accepts what `verifier` accepts; who shows a certificate and no token is whom `certificates` says, and
-    /// callers without either hold `anonymous`.
-    pub fn new(verifier: TokenVerifier, anonymous: PermissionSet, certificates: CertificateRoles) -> Self {
-        Self { verifier, anonymous: Arc::new(Actor::anonymous(anonymous)), certificates }
+    /// An authenticator that accepts what `verifier` accepts while the clock is not before `time_floor`; who shows a certificate and
+    /// no token is whom `certificates` says, and callers without either hold `anonymous`.
+    pub fn new(
+        verifier: TokenVerifier,
+        anonymous: PermissionSet,
+        certificates: CertificateRoles,
+        time_floor: Arc<TimeFloor>,
+    ) -> Self {
+        Self { verifier, anonymous: Arc::new(Actor::anonymous(anonymous)), certificates, time_floor }
     }
 
     /// A token counts more than the connection's certificate: who sends both speaks for whom the token names. A bad token is
@@ -45,15 +52,22 @@ impl Authenticator {
             (Credential::Bearer(token), _) => token,
         };
         let now_s = clock::wall_clock_ms().div_euclid(1_000);
+        if self.time_floor.is_before(now_s, self.verifier.leeway_s()) {
+            return Arc::new(Actor::refused("this node's clock is behind a time that has been".to_owned()));
+        }
         match self.verifier.verify(token, now_s) {
-            Ok(token) => Arc::new(Actor {
-                user: token.subject,
-                roles: role_lines(&token.roles),
-                token_id: token.token_id,
-                auth_method: Some(AuthMethod::Bearer),
-                permissions: token.permissions,
-                refused: None,
-            }),
+            Ok(token) => {
+                // Signed by someone trusted and not in the future: from now on an earlier clock is wrong.
+                token.issued_at_s.inspect(|&issued_at_s| self.time_floor.raise(issued_at_s));
+                Arc::new(Actor {
+                    user: token.subject,
+                    roles: role_lines(&token.roles),
+                    token_id: token.token_id,
+                    auth_method: Some(AuthMethod::Bearer),
+                    permissions: token.permissions,
+                    refused: None,
+                })
+            }
             Err(error) => Arc::new(Actor::refused(error.to_string())),
         }
     }

@@ -3,7 +3,10 @@
 //! Owns those limits. `jsonwebtoken` skips claims of a wrong JSON type; here they are refused. Knows neither keys nor the
 //! clock. No message holds a claim's value.
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// Bytes that a subject has at most.
@@ -13,10 +16,14 @@ const MAX_ROLES: usize = 32;
 /// Bytes that the name of a role has at most.
 const MAX_ROLE_BYTES: usize = 64;
 /// Bytes that a token's ID has at most.
-const MAX_TOKEN_ID_BYTES: usize = 128;
+pub(super) const MAX_TOKEN_ID_BYTES: usize = 128;
+/// Bytes that the name of an issuer or an audience has at most.
+const MAX_PARTY_BYTES: usize = 256;
+/// Audiences that a token names at most.
+const MAX_AUDIENCES: usize = 32;
 
 /// The claims of a token (RFC 7519, section 4.1, and two private ones).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Claims {
     /// Who calls: 1 to 256 bytes without control characters.
     pub sub: String,
@@ -36,6 +43,42 @@ pub(super) struct Claims {
     /// The token's own ID: at most 128 bytes without control characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
+    /// Who issued the token: 1 to 256 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// For whom it is: one name or a list of at most 32, each of 1 to 256 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aud: Option<Vec<String>>,
+}
+
+/// The claims as they stand in the token. Where a name stands twice, two readers could take different ones, so it is refused (RFC
+/// 7519, section 4, leaves the choice).
+pub(super) struct RawClaims(pub(super) Map<String, Value>);
+
+impl<'de> Deserialize<'de> for RawClaims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOfEach;
+
+        impl<'de> Visitor<'de> for OneOfEach {
+            type Value = RawClaims;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<RawClaims, A::Error> {
+                let mut claims = Map::new();
+                while let Some((name, value)) = members.next_entry()? {
+                    if claims.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a claim stands twice"));
+                    }
+                }
+                Ok(RawClaims(claims))
+            }
+        }
+
+        deserializer.deserialize_map(OneOfEach)
+    }
 }
 
 /// A claim that is missing, of a wrong type, or beyond its limits.
@@ -58,6 +101,15 @@ impl Claims {
         for role in &self.roles {
             check_text("roles", role, MAX_ROLE_BYTES)?;
         }
+        if self.aud.as_ref().is_some_and(|audiences| audiences.len() > MAX_AUDIENCES) {
+            return Err(refused("aud", "names more than 32 audiences"));
+        }
+        for audience in self.aud.iter().flatten() {
+            check_text("aud", audience, MAX_PARTY_BYTES)?;
+        }
+        if let Some(issuer) = &self.iss {
+            check_text("iss", issuer, MAX_PARTY_BYTES)?;
+        }
         match &self.jti {
             Some(jti) => check_text("jti", jti, MAX_TOKEN_ID_BYTES),
             None => Ok(()),
@@ -65,12 +117,11 @@ impl Claims {
     }
 }
 
-/// Of a claim that stands twice the last one counts, and unknown ones are ignored (RFC 7519, section 4). `null` is a value
-/// and not an absent claim: a `permissions` of `null` must not turn into all that the roles hold.
-impl TryFrom<Map<String, Value>> for Claims {
+/// Unknown claims are ignored (RFC 7519, section 4). `null` is a value and not an absent claim: a `permissions` of `null` must not turn into all that the roles hold.
+impl TryFrom<RawClaims> for Claims {
     type Error = ClaimError;
 
-    fn try_from(mut claims: Map<String, Value>) -> Result<Self, ClaimError> {
+    fn try_from(RawClaims(mut claims): RawClaims) -> Result<Self, ClaimError> {
         let claims = Self {
             sub: required("sub", &mut claims, text)?,
             roles: optional("roles", &mut claims, texts)?.unwrap_or_default(),
@@ -79,6 +130,8 @@ impl TryFrom<Map<String, Value>> for Claims {
             nbf: optional("nbf", &mut claims, numeric_date)?,
             iat: optional("iat", &mut claims, numeric_date)?,
             jti: optional("jti", &mut claims, text)?,
+            iss: optional("iss", &mut claims, text)?,
+            aud: optional("aud", &mut claims, text_or_texts)?,
         };
         claims.check()?;
         Ok(claims)
@@ -116,6 +169,13 @@ fn texts(value: Value) -> Result<Vec<String>, &'static str> {
     texts.map_err(|_| "is not a list of strings")
 }
 
+fn text_or_texts(value: Value) -> Result<Vec<String>, &'static str> {
+    match value {
+        Value::String(text) => Ok(vec![text]),
+        value => texts(value).map_err(|_| "is neither a string nor a list of strings"),
+    }
+}
+
 /// `NumericDate` of RFC 7519, section 2: seconds from 1970, a fraction allowed and here cut off.
 fn numeric_date(value: Value) -> Result<i64, &'static str> {
     let Value::Number(number) = value else {
@@ -145,6 +205,6 @@ pub(crate) fn is_unprintable(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-const fn refused(claim: &'static str, problem: &'static str) -> ClaimError {
+pub(super) const fn refused(claim: &'static str, problem: &'static str) -> ClaimError {
     ClaimError { claim, problem }
 }

@@ -1,64 +1,248 @@
-//! The secret that signs and verifies tokens, and the file it lives in.
+//! Keys that sign and verify tokens, each for one algorithm only.
 //!
-//! Owns what makes a key file acceptable and how one is made. The secret leaves only as keys for `jsonwebtoken`, inside
-//! `auth`; nothing prints it.
+//! Owns which keys are good enough, and how one is made. A key leaves only for `jsonwebtoken`, inside `auth`; nothing prints it, and
+//! the memory of a secret is wiped when it is given back.
 
-use std::fmt::{self, Write as _};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use jsonwebtoken::{DecodingKey, EncodingKey};
-use ring::rand::{SecureRandom, SystemRandom};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation};
+use ring::rand::SystemRandom;
+use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 
-/// A shared secret for HS256.
+use super::guarded_file::{FileError, GuardedFile, create_private};
+use super::random::{RandomError, random_text};
+use super::{crypto, der, pem};
+
+/// What a key can be for (RFC 7518, section 3.1; RFC 8037).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAlgorithm {
+    /// HMAC with SHA-256 and a shared secret.
+    Hs256,
+    /// Ed25519.
+    EdDsa,
+    /// ECDSA with P-256 and SHA-256.
+    Es256,
+    /// RSA, PKCS #1 version 1.5, with SHA-256 and 2048 to 8192 bits.
+    Rs256,
+}
+
+impl KeyAlgorithm {
+    /// The algorithm as `jsonwebtoken` names it.
+    pub(super) const fn registered(self) -> Algorithm {
+        match self {
+            Self::Hs256 => Algorithm::HS256,
+            Self::EdDsa => Algorithm::EdDSA,
+            Self::Es256 => Algorithm::ES256,
+            Self::Rs256 => Algorithm::RS256,
+        }
+    }
+
+    /// Whether a JSON Web Key with this `alg` is for this algorithm. `Ed25519` is EdDSA's newer name (RFC 9864).
+    pub(super) fn is_named(self, name: &str) -> bool {
+        match self {
+            Self::Hs256 => name == "HS256",
+            Self::EdDsa => name == "EdDSA" || name == "Ed25519",
+            Self::Es256 => name == "ES256",
+            Self::Rs256 => name == "RS256",
+        }
+    }
+}
+
+/// A key that verifies: public, or a shared secret.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    kid: Option<String>,
+    algorithm: KeyAlgorithm,
+    pub(super) key: DecodingKey,
+    /// Signature and algorithm by `jsonwebtoken`, all else by [`super::claims`] and [`super::rules`]: its checks read the wall clock
+    /// and skip claims of a wrong type. The algorithm is the key's, never the one that a token's header asks for (RFC 8725, 3.1).
+    pub(super) validation: Validation,
+}
+
+impl VerifyingKey {
+    fn new(algorithm: KeyAlgorithm, key: DecodingKey) -> Self {
+        crypto::install();
+        let mut validation = Validation::new(algorithm.registered());
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = false;
+        Self { kid: None, algorithm, key, validation }
+    }
+
+    /// A shared secret of at least 32 bytes.
+    pub(super) fn shared(secret: &[u8]) -> Result<Self, KeyFormatError> {
+        if secret.len() < SigningKey::MIN_BYTES {
+            return Err(KeyFormatError::TooShort { bytes: secret.len() });
+        }
+        Ok(Self::new(KeyAlgorithm::Hs256, DecodingKey::from_secret(secret)))
+    }
+
+    /// A public key of Ed25519.
+    pub(super) fn ed25519(key: &[u8]) -> Result<Self, KeyFormatError> {
+        if key.len() != 32 {
+            return Err(KeyFormatError::Length);
+        }
+        Ok(Self::new(KeyAlgorithm::EdDsa, DecodingKey::from_ed_der(key)))
+    }
+
+    /// An uncompressed point of P-256.
+    pub(super) fn p256(point: &[u8]) -> Result<Self, KeyFormatError> {
+        if point.len() != 65 || point[0] != 4 {
+            return Err(KeyFormatError::Length);
+        }
+        Ok(Self::new(KeyAlgorithm::Es256, DecodingKey::from_ec_der(point)))
+    }
+
+    /// Modulus and exponent, big-endian.
+    pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyFormatError> {
+        let significant = |bytes: &'_ [u8]| bytes.iter().position(|&byte| byte != 0).unwrap_or(bytes.len());
+        let (modulus, exponent) = (&modulus[significant(modulus)..], &exponent[significant(exponent)..]);
+        let bits = modulus.first().map_or(0, |first| modulus.len() * 8 - first.leading_zeros() as usize);
+        if !(2048..=8192).contains(&bits) {
+            return Err(KeyFormatError::WeakRsa { bits });
+        }
+        // What `ring` takes: odd, from 3 to 33 bits.
+        let is_odd = exponent.last().is_some_and(|last| last & 1 == 1);
+        if !is_odd || exponent == [1] || exponent.len() > 4 {
+            return Err(KeyFormatError::Exponent);
+        }
+        Ok(Self::new(KeyAlgorithm::Rs256, DecodingKey::from_rsa_raw_components(modulus, exponent)))
+    }
+
+    /// The public key in PEM (`openssl pkey -pubout`).
+    pub(super) fn from_pem(text: &[u8]) -> Result<Self, KeyFormatError> {
+        let (label, bytes) = pem::one_block(text)?;
+        if label.ends_with("PRIVATE KEY") {
+            return Err(KeyFormatError::Private);
+        }
+        if label != "PUBLIC KEY" {
+            return Err(KeyFormatError::Label);
+        }
+        let (algorithm, key) = der::public_key(&bytes)?;
+        match algorithm {
+            KeyAlgorithm::EdDsa => Self::ed25519(key),
+            KeyAlgorithm::Es256 => Self::p256(key),
+            KeyAlgorithm::Rs256 => {
+                der::rsa_components(key).and_then(|(modulus, exponent)| Self::rsa(modulus, exponent))
+            }
+            KeyAlgorithm::Hs256 => Err(KeyFormatError::Algorithm),
+        }
+    }
+
+    /// The same key under this name.
+    #[must_use]
+    pub(super) fn named(self, kid: Option<String>) -> Self {
+        Self { kid, ..self }
+    }
+
+    /// What a token calls this key.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The one algorithm that it is for.
+    pub const fn algorithm(&self) -> KeyAlgorithm {
+        self.algorithm
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifyingKey({:?}, {:?}, [redacted])", self.kid, self.algorithm)
+    }
+}
+
+/// A key that signs: private, or a shared secret. It verifies, too.
 #[derive(Clone)]
 pub struct SigningKey {
     pub(super) signing: EncodingKey,
-    pub(super) verifying: DecodingKey,
+    pub(super) verifying: VerifyingKey,
 }
 
 impl SigningKey {
-    /// Bytes that a secret has at least: as many as SHA-256 gives (RFC 7518, section 3.2).
+    /// Bytes that a shared secret has at least: as many as SHA-256 gives (RFC 7518, section 3.2).
     pub const MIN_BYTES: usize = 32;
     /// Bytes that a key file has at most; more is surely another file.
-    pub const MAX_FILE_BYTES: usize = 4096;
+    pub const MAX_FILE_BYTES: usize = 65_536;
 
-    /// The key with this secret.
-    pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
-        if secret.len() < Self::MIN_BYTES {
-            return Err(KeyError::TooShort { bytes: secret.len() });
+    /// The key with this shared secret.
+    pub fn from_secret(secret: &[u8]) -> Result<Self, KeyFormatError> {
+        let verifying = VerifyingKey::shared(secret)?;
+        Ok(Self { signing: EncodingKey::from_secret(secret), verifying })
+    }
+
+    /// The private key in PEM (`openssl genpkey`: PKCS #8, RFC 5958).
+    pub fn from_pem(text: &[u8]) -> Result<Self, KeyFormatError> {
+        let (label, bytes) = pem::one_block(text)?;
+        match label {
+            "PRIVATE KEY" => Self::from_pkcs8(&bytes),
+            "ENCRYPTED PRIVATE KEY" => Err(KeyFormatError::Encrypted),
+            "PUBLIC KEY" => Err(KeyFormatError::Public),
+            _ => Err(KeyFormatError::Label),
         }
-        Ok(Self { signing: EncodingKey::from_secret(secret), verifying: DecodingKey::from_secret(secret) })
     }
 
-    /// The key in the file at `path`: its contents without trailing line ends, as they are.
-    ///
-    /// The file is a regular one that neither group nor others can access. A link to such a file will do.
+    /// The private key in this `PrivateKeyInfo`.
+    pub fn from_pkcs8(bytes: &[u8]) -> Result<Self, KeyFormatError> {
+        let unusable = |_| KeyFormatError::Der;
+        let (signing, verifying) = match der::private_key_algorithm(bytes)? {
+            KeyAlgorithm::EdDsa => {
+                let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes).map_err(unusable)?;
+                (EncodingKey::from_ed_der(bytes), VerifyingKey::ed25519(pair.public_key().as_ref())?)
+            }
+            KeyAlgorithm::Es256 => {
+                let pair = EcdsaKeyPair::from_pkcs8(crypto::ES256_SIGNING, bytes, &SystemRandom::new());
+                let pair = pair.map_err(unusable)?;
+                (EncodingKey::from_ec_der(bytes), VerifyingKey::p256(pair.public_key().as_ref())?)
+            }
+            KeyAlgorithm::Rs256 => {
+                let pair = RsaKeyPair::from_pkcs8(bytes).map_err(unusable)?;
+                let (modulus, exponent) = der::rsa_components(pair.public_key().as_ref())?;
+                (EncodingKey::from_rsa_der(bytes), VerifyingKey::rsa(modulus, exponent)?)
+            }
+            KeyAlgorithm::Hs256 => return Err(KeyFormatError::Algorithm),
+        };
+        Ok(Self { signing, verifying })
+    }
+
+    /// A new private key of Ed25519, for the self-test.
+    pub(super) fn random_ed25519() -> Result<Self, KeyError> {
+        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| RandomError)?;
+        Ok(Self::from_pkcs8(document.as_ref()).expect("ring reads what it writes"))
+    }
+
+    /// The key in the file at `path`: a private key in PEM, or else a shared secret, which is the file's contents without trailing
+    /// line ends. Its `kid` is the file's name without what follows the last dot.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let secret = read_private(path)?;
-        let end = secret.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
-        Self::from_secret(&secret[..end]).map_err(|error| error.in_file(path))
+        let file = GuardedFile::open(path)?;
+        file.check_secret()?;
+        let contents = file.read(Self::MAX_FILE_BYTES)?;
+        let end = contents.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
+        let key = if pem::is_pem(&contents) { Self::from_pem(&contents) } else { Self::from_secret(&contents[..end]) };
+        Ok(key.map_err(|error| error.in_file(path))?.named(kid_of(path)))
     }
 
-    /// A random key in a new file at `path` (mode 0600); its folder is made (mode 0700) where it is missing.
+    /// A random shared secret in a new file at `path` (mode 0600); its folder is made (mode 0700) where it is missing.
     ///
     /// The file appears whole or not at all, and never in the place of another one.
     pub fn create(path: &Path) -> Result<Self, KeyError> {
         // In hexadecimal, so that the file can be read and copied as text.
         let secret = random_text::<{ Self::MIN_BYTES }>()?;
-        write_private(path, secret.as_bytes()).map_err(|source| match source.kind() {
+        create_private(path, secret.as_bytes()).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
             _ => KeyError::Create { path: path.to_owned(), source },
         })?;
-        Self::from_secret(secret.as_bytes())
+        let key = Self::from_secret(secret.as_bytes()).map_err(|error| error.in_file(path))?;
+        Ok(key.named(kid_of(path)))
     }
 
     /// The key at `path`, made where there is none: for the key of the state folder at the first start.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
         match Self::load(path) {
-            Err(KeyError::Missing { .. }) => {}
+            Err(KeyError::File(FileError::Missing { .. })) => {}
             loaded => return loaded,
         }
         match Self::create(path) {
@@ -66,6 +250,17 @@ impl SigningKey {
             Err(KeyError::Exists { .. }) => Self::load(path),
             created => created,
         }
+    }
+
+    /// The same key under this name.
+    #[must_use]
+    pub fn named(self, kid: Option<String>) -> Self {
+        Self { verifying: self.verifying.named(kid), ..self }
+    }
+
+    /// The key that verifies what this one signs.
+    pub const fn verifying(&self) -> &VerifyingKey {
+        &self.verifying
     }
 }
 
@@ -75,58 +270,107 @@ impl fmt::Debug for SigningKey {
     }
 }
 
+/// The name of the key in a file.
+pub(super) fn kid_of(path: &Path) -> Option<String> {
+    path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned)
+}
+
+/// Why something is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFormatError {
+    /// A shared secret is too short to be safe.
+    #[error("the secret has {bytes} bytes, must have at least {}", SigningKey::MIN_BYTES)]
+    TooShort {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// The text is no PEM.
+    #[error("it is not PEM as openssl writes it")]
+    Pem,
+    /// There is more than one key.
+    #[error("it holds more than one key; each needs a file of its own")]
+    Several,
+    /// PEM of something else.
+    #[error(
+        "it holds neither a PUBLIC KEY nor, for signing, a PRIVATE KEY: openssl pkey -pubout writes the first, openssl pkcs8 -topk8 \
+         -nocrypt the second, and openssl x509 -pubkey -noout takes the first out of a certificate"
+    )]
+    Label,
+    /// The private key has a password.
+    #[error("its private key is encrypted; openssl pkey decrypts it")]
+    Encrypted,
+    /// There is a private key where a public one is meant.
+    #[error("it holds a private key; a node needs the public one only: openssl pkey -pubout writes it")]
+    Private,
+    /// There is a public key where a private one is meant.
+    #[error("it holds a public key, which signs nothing")]
+    Public,
+    /// The DER is not that of a key.
+    #[error("it is not a well-formed key")]
+    Der,
+    /// The JSON is not that of keys.
+    #[error("it is not a well-formed JSON Web Key or set of them")]
+    Json,
+    /// All keys of a set are for something else.
+    #[error("none of its keys is for EdDSA with Ed25519, ES256, RS256 or HS256")]
+    NoneUsable,
+    /// The key is for another algorithm.
+    #[error("its key is not for EdDSA with Ed25519, ES256 or RS256")]
+    Algorithm,
+    /// The key has not the length that its algorithm asks for.
+    #[error("its key has not the length that its algorithm asks for")]
+    Length,
+    /// The modulus is too small to be safe, or too large.
+    #[error("its RSA key has {bits} bits, must have 2048 to 8192")]
+    WeakRsa {
+        /// How many it has.
+        bits: usize,
+    },
+    /// The public exponent is unusual.
+    #[error("its RSA key has an exponent that is not odd or not between 3 and 2^32")]
+    Exponent,
+}
+
+impl KeyFormatError {
+    pub(super) fn in_file(self, path: &Path) -> KeyError {
+        KeyError::Unusable { path: path.to_owned(), source: self }
+    }
+}
+
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// There is no such file.
-    #[error("there is no key file {}", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file can't be opened or read.
-    #[error("can't read the key file {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        #[source]
-        source: io::Error,
-    },
-    /// A folder, a device, a pipe.
-    #[error("the key file {} is not a regular file", path.display())]
-    NotRegular {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Others than the owner can access the file.
-    #[error("the key file {} is open to group or others (mode {mode:04o}, must be 0600 or 0400)", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Not a key file, by its size.
-    #[error("the key file {} is larger than {} bytes", path.display(), SigningKey::MAX_FILE_BYTES)]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The secret in a file is too short.
+    /// The file is not one to be used.
+    #[error("can't use the key file")]
+    File(#[from] FileError),
+    /// What stands in it is no key that can be used.
     #[error("the key file {} does not hold a usable key", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
         /// Why not.
         #[source]
-        source: Box<KeyError>,
+        source: KeyFormatError,
     },
-    /// The secret is too short to be safe.
-    #[error("the secret has {bytes} bytes, must have at least {}", SigningKey::MIN_BYTES)]
-    TooShort {
-        /// How many it has.
-        bytes: usize,
+    /// A name would not say which key is meant.
+    #[error("two keys have the kid {kid:?}, the second one in {}", path.display())]
+    SameKid {
+        /// The name.
+        kid: String,
+        /// Where the second one is.
+        path: PathBuf,
+    },
+    /// There are more keys than anybody needs.
+    #[error("there are more than {max} keys")]
+    TooMany {
+        /// The limit.
+        max: usize,
+    },
+    /// Nobody could ever be let in.
+    #[error("auth.keys names no key: {} holds none", path.display())]
+    NoKeys {
+        /// The first of the places.
+        path: PathBuf,
     },
     /// A new key would replace a file.
     #[error("the key file {} already exists", path.display())]
@@ -144,89 +388,15 @@ pub enum KeyError {
         source: io::Error,
     },
     /// The kernel gave no random bytes.
-    #[error("the system gives no random bytes")]
-    Random,
-}
-
-impl KeyError {
-    fn in_file(self, path: &Path) -> Self {
-        Self::Unusable { path: path.to_owned(), source: Box::new(self) }
-    }
-}
-
-/// `N` random bytes from the kernel.
-pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], KeyError> {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::Random)?;
-    Ok(bytes)
-}
-
-/// `N` random bytes in hexadecimal.
-fn random_text<const N: usize>() -> Result<String, KeyError> {
-    let mut text = String::with_capacity(2 * N);
-    for byte in random_bytes::<N>()? {
-        write!(text, "{byte:02x}").expect("writing to a String can't fail");
-    }
-    Ok(text)
-}
-
-/// The contents of a file, once the file that was opened has been found private.
-pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, KeyError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => KeyError::Missing { path: path.to_owned() },
-        _ => KeyError::Read { path: path.to_owned(), source },
-    };
-    // Non-blocking, because opening a pipe would wait for its writer.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(KeyError::NotRegular { path: path.to_owned() });
-    }
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed { path: path.to_owned(), mode });
-    }
-    let mut contents = Vec::new();
-    let limit = SigningKey::MAX_FILE_BYTES as u64 + 1;
-    file.take(limit).read_to_end(&mut contents).map_err(failed)?;
-    if contents.len() > SigningKey::MAX_FILE_BYTES {
-        return Err(KeyError::TooLarge { path: path.to_owned() });
-    }
-    Ok(contents)
-}
-
-/// Makes a new private file at `path`; its folder is made (mode 0700) where it is missing.
-pub(crate) fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
-    // A name of its own: one left by a crash, even of the same process ID, must not be in the way.
-    let random = random_text::<8>().map_err(io::Error::other)?;
-    write_new(path, &path.with_extension(format!("{random}.tmp")), contents)
-}
-
-/// Writes a new file of mode 0600 that survives a power cut once this returns.
-///
-/// ```text
-/// t0  temporary file, exclusive, 0600     a crash leaves only a name that nobody reads
-/// t1  contents, fsync                     the same
-/// t2  hard link to the final name         fails where that exists; rename would replace it
-/// t3  unlink the temporary name, fsync of the folder
-/// ```
-fn write_new(path: &Path, temporary: &Path, contents: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-    let linked = file
-        .write_all(contents)
-        .and_then(|()| file.write_all(b"\n"))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::hard_link(temporary, path));
-    let removed = fs::remove_file(temporary);
-    linked.and(removed)?;
-    File::open(folder)?.sync_all()
+    #[error(transparent)]
+    Random(#[from] RandomError),
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn key_file(folder: &tempfile::TempDir, contents: &str, mode: u32) -> PathBuf {
@@ -243,6 +413,7 @@ mod tests {
         for end in ["", "\n", "\r\n", "\n\n"] {
             let key = SigningKey::load(&key_file(&folder, &format!("{secret}{end}"), 0o600)).unwrap();
             assert_eq!(key.signing.as_bytes(), secret.as_bytes());
+            assert_eq!(key.verifying.kid(), Some("token"));
         }
     }
 
@@ -252,44 +423,16 @@ mod tests {
         let path = key_file(&folder, &format!("{}\n", "x".repeat(31)), 0o600);
         let Err(KeyError::Unusable { source, .. }) = SigningKey::load(&path) else { panic!("accepted") };
         assert_eq!(source.to_string(), "the secret has 31 bytes, must have at least 32");
+        let empty = SigningKey::load(&key_file(&folder, "\n", 0o600));
+        assert!(matches!(empty, Err(KeyError::Unusable { source: KeyFormatError::TooShort { bytes: 0 }, .. })));
     }
 
     #[test]
-    fn a_file_open_to_group_or_others_is_refused() {
+    fn a_secret_that_others_can_read_is_refused_and_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        for mode in [0o640, 0o604, 0o660, 0o644, 0o610, 0o601, 0o666, 0o777] {
-            let loaded = SigningKey::load(&key_file(&folder, &"x".repeat(64), mode));
-            assert!(matches!(loaded, Err(KeyError::Exposed { mode: told, .. }) if told == mode));
-        }
-        for mode in [0o600, 0o400, 0o700] {
-            SigningKey::load(&key_file(&folder, &"x".repeat(64), mode)).unwrap();
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_regular_file_is_refused_without_waiting() {
-        let folder = tempfile::tempdir().unwrap();
-        let pipe = folder.path().join("pipe");
-        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        for path in [folder.path(), pipe.as_path(), Path::new("/dev/null")] {
-            assert!(matches!(SigningKey::load(path), Err(KeyError::NotRegular { .. })));
-        }
-    }
-
-    #[test]
-    fn a_file_too_large_for_a_key_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = key_file(&folder, &"x".repeat(SigningKey::MAX_FILE_BYTES + 1), 0o600);
-        assert!(matches!(SigningKey::load(&path), Err(KeyError::TooLarge { .. })));
-    }
-
-    #[test]
-    fn a_missing_file_is_told_from_one_that_can_not_be_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let missing = SigningKey::load(&folder.path().join("token.key"));
-        assert!(matches!(missing, Err(KeyError::Missing { .. })));
-        let below_a_file = key_file(&folder, "", 0o600).join("token.key");
-        assert!(matches!(SigningKey::load(&below_a_file), Err(KeyError::Read { .. })));
+        let path = key_file(&folder, &"x".repeat(64), 0o644);
+        let refused = |key| matches!(key, Err(KeyError::File(FileError::Exposed { mode: 0o644, .. })));
+        assert!(refused(SigningKey::load(&path)) && refused(SigningKey::load_or_create(&path)));
     }
 
     #[test]
@@ -318,15 +461,24 @@ mod tests {
     }
 
     #[test]
-    fn an_exposed_key_is_refused_and_not_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = key_file(&folder, &"x".repeat(64), 0o644);
-        assert!(matches!(SigningKey::load_or_create(&path), Err(KeyError::Exposed { .. })));
+    fn rsa_has_2048_bits_at_least_and_a_sane_exponent() {
+        let rsa = |bytes: usize, first: u8, exponent: &[u8]| {
+            VerifyingKey::rsa(&[&[first], vec![0xff; bytes - 1].as_slice()].concat(), exponent)
+                .map(|key| key.algorithm())
+        };
+        assert_eq!(rsa(256, 0x80, &[1, 0, 1]), Ok(KeyAlgorithm::Rs256));
+        assert_eq!(rsa(256, 0x7f, &[1, 0, 1]), Err(KeyFormatError::WeakRsa { bits: 2047 }));
+        assert_eq!(rsa(257, 0, &[1, 0, 1]), Ok(KeyAlgorithm::Rs256), "zeros before it do not count");
+        assert_eq!(rsa(1025, 1, &[1, 0, 1]), Err(KeyFormatError::WeakRsa { bits: 8193 }));
+        for exponent in [&[][..], &[0], &[1], &[2], &[1, 0, 0], &[1, 0, 0, 0, 1]] {
+            assert_eq!(rsa(256, 0x80, exponent), Err(KeyFormatError::Exponent), "{exponent:?}");
+        }
     }
 
     #[test]
     fn debug_does_not_show_the_secret() {
         let key = SigningKey::from_secret(&[b'x'; 32]).unwrap();
         assert_eq!(format!("{key:?}"), "SigningKey([redacted])");
+        assert!(!format!("{:?}", key.verifying).contains("120"));
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 
 use super::exit::Exit;
 use crate::audit::ring::RingError;
-use crate::auth::{KeyError, TokenError};
+use crate::auth::{FileError, KeyError, RevokedError, TokenError};
 use crate::config::ConfigError;
 use crate::reload::PartError;
 use crate::report;
@@ -76,20 +76,36 @@ impl From<ConfigError> for CliError {
 impl From<KeyError> for CliError {
     fn from(error: KeyError) -> Self {
         let (exit, hint) = match &error {
-            KeyError::Exposed { path, .. } => (Exit::NoPerm, Some(format!("chmod 600 {}", path.display()))),
-            KeyError::Missing { .. } | KeyError::Read { .. } => (Exit::NoInput, None),
-            KeyError::NotRegular { .. }
-            | KeyError::TooLarge { .. }
-            | KeyError::Unusable { .. }
-            | KeyError::TooShort { .. } => (Exit::DataErr, None),
+            KeyError::File(file) => of_file(file),
+            KeyError::Unusable { .. }
+            | KeyError::SameKid { .. }
+            | KeyError::TooMany { .. }
+            | KeyError::NoKeys { .. } => (Exit::DataErr, None),
             KeyError::Exists { .. } | KeyError::Create { .. } => (Exit::CantCreat, None),
-            KeyError::Random => (Exit::OsErr, None),
+            KeyError::Random(_) => (Exit::OsErr, None),
         };
-        let told = Self::of(exit, &error);
-        match hint {
-            Some(hint) => told.with_hint(hint),
-            None => told,
-        }
+        Self { hint, ..Self::of(exit, &error) }
+    }
+}
+
+impl From<RevokedError> for CliError {
+    fn from(error: RevokedError) -> Self {
+        let (exit, hint) = match &error {
+            RevokedError::File(file) => of_file(file),
+            RevokedError::Line { .. } => (Exit::DataErr, None),
+        };
+        Self { hint, ..Self::of(exit, &error) }
+    }
+}
+
+/// How a command ends that can't use a file on which it depends who gets in, and what could be done.
+fn of_file(error: &FileError) -> (Exit, Option<String>) {
+    match error {
+        FileError::Exposed { path, .. } => (Exit::NoPerm, Some(format!("chmod 600 {}", path.display()))),
+        FileError::Writable { path, .. } => (Exit::NoPerm, Some(format!("chmod go-w {}", path.display()))),
+        FileError::Foreign { path, .. } => (Exit::NoPerm, Some(format!("chown root {}", path.display()))),
+        FileError::Missing { .. } | FileError::Read { .. } => (Exit::NoInput, None),
+        FileError::NotRegular { .. } | FileError::TooLarge { .. } => (Exit::DataErr, None),
     }
 }
 
@@ -101,6 +117,13 @@ impl From<TokenError> for CliError {
             TokenError::TooLong
             | TokenError::Malformed
             | TokenError::Algorithm
+            | TokenError::UnknownKey
+            | TokenError::NoKeyNamed
+            | TokenError::Type
+            | TokenError::LivesTooLong { .. }
+            | TokenError::Issuer
+            | TokenError::Audience
+            | TokenError::Revoked
             | TokenError::Signature
             | TokenError::Critical
             | TokenError::Claim { .. }
@@ -113,8 +136,12 @@ impl From<TokenError> for CliError {
 impl From<PartError> for CliError {
     fn from(error: PartError) -> Self {
         match error {
-            PartError::Key(error) | PartError::Tls(TlsError::Key(error)) => error.into(),
-            PartError::Tls(TlsError::Read { .. }) => Self::of(Exit::NoInput, &error),
+            PartError::Key(error) => error.into(),
+            PartError::Revoked(error) => error.into(),
+            PartError::Tls(TlsError::File(ref file)) => {
+                let (exit, hint) = of_file(file);
+                Self { hint, ..Self::of(exit, &error) }
+            }
             PartError::Tls(
                 TlsError::Pem { .. } | TlsError::Authority { .. } | TlsError::Verifier(_) | TlsError::Pair { .. },
             ) => Self::of(Exit::DataErr, &error),
@@ -158,17 +185,18 @@ impl From<ServerError> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::KeyFormatError;
 
     #[test]
     fn an_error_is_told_with_its_causes_and_its_hint() {
-        let error = CliError::from(KeyError::Exposed { path: "/k".into(), mode: 0o644 });
+        let error = CliError::from(KeyError::File(FileError::Exposed { path: "/k".into(), mode: 0o644 }));
         assert_eq!(
             error.render(),
-            "nodeaudit: the key file /k is open to group or others (mode 0644, must be 0600 or 0400)\n\
+            "nodeaudit: can't use the key file: /k holds a secret and is open to group or others (mode 0644, must be 0600 or 0400)\n\
              nodeaudit: hint: chmod 600 /k\n"
         );
-        let error =
-            CliError::from(KeyError::Unusable { path: "/k".into(), source: Box::new(KeyError::TooShort { bytes: 5 }) });
+        let source = KeyFormatError::TooShort { bytes: 5 };
+        let error = CliError::from(KeyError::Unusable { path: "/k".into(), source });
         assert_eq!(
             error.render(),
             "nodeaudit: the key file /k does not hold a usable key: the secret has 5 bytes, must have at least 32\n"

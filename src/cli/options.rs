@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::error::CliError;
 use super::exit::Exit;
-use crate::auth::{KeyError, SigningKey};
+use crate::auth::{FileError, KeyError, SigningKey};
 use crate::config::{Config, ConfigFile, KeyOrigin, Preset, Sources};
 
 /// The state folder of `--dev`, below the working directory.
@@ -46,19 +46,19 @@ impl ConfigOptions {
         Ok(Sources { preset, file, listen, state_dir })
     }
 
-    /// The signing key of `config`.
+    /// The signing key of `config`; none where it names public keys only.
     ///
     /// It is made here for `--dev` only: one made by root for a service of another user would be one that the service can't
     /// read.
-    pub(super) fn signing_key(&self, config: &Config) -> Result<SigningKey, CliError> {
-        let (path, origin) = config.key_file();
+    pub(super) fn signing_key(&self, config: &Config) -> Result<Option<SigningKey>, CliError> {
+        let Some((path, origin)) = config.key_file() else { return Ok(None) };
         let (key, hint) = match origin {
-            KeyOrigin::Agent if self.dev => return Ok(SigningKey::load_or_create(&path)?),
+            KeyOrigin::Agent if self.dev => return Ok(Some(SigningKey::load_or_create(&path)?)),
             KeyOrigin::Agent => (SigningKey::load(&path), "the agent makes it when it starts for the first time"),
             KeyOrigin::Operator => (SigningKey::load(&path), "auth.key_file names it, so it is yours to make"),
         };
-        key.map_err(|error| match error {
-            KeyError::Missing { .. } => CliError::from(error).with_hint(hint),
+        key.map(Some).map_err(|error| match error {
+            KeyError::File(FileError::Missing { .. }) => CliError::from(error).with_hint(hint),
             _ => error.into(),
         })
     }

@@ -51,9 +51,14 @@ impl Serve {
 /// Tells someone who tries the agent out what to type next.
 fn welcome(config: &Config, changes: Changes, url: &str) -> Result<(), CliError> {
     let (subject, roles) = ("dev@localhost".to_owned(), vec!["admin".to_owned()]);
-    let grant = Grant { subject, roles, permissions: None, lifetime_s: DEV_TOKEN_S };
+    let (issuer, audience) = (config.auth.issuers.first().cloned(), config.auth.audiences.first().cloned());
+    let grant = Grant { subject, roles, lifetime_s: DEV_TOKEN_S, issuer, audience, ..Grant::default() };
     let now_s = clock::wall_clock_ms().div_euclid(1_000);
-    let token = TokenIssuer::new(&signing_key(config)?).issue(&grant, now_s)?;
+    // With public keys only, there is nothing to sign with: the tokens come from elsewhere.
+    let token = match signing_key(config)? {
+        Some(key) => TokenIssuer::new(&key).issue(&grant, now_s)?,
+        None => "TOKEN".to_owned(),
+    };
     let applied = match changes {
         Changes::Apply => "calls change this node",
         Changes::Refuse => "no call changes this node",

@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::options::ConfigOptions;
 use super::output::print;
-use crate::auth::write_private;
+use crate::auth::create_private;
 use crate::config::Config;
 use crate::host::{Changes, Host, Paths};
 use crate::tls::{Identity, Subject};
@@ -110,7 +110,7 @@ impl Files {
             std::fs::remove_file(path).map_err(|error| cant_create(path, &error))?;
         }
         for (path, text) in [(&self.key, &identity.key), (&self.certificate, &identity.certificate)] {
-            write_private(path, text.trim_end().as_bytes()).map_err(|error| cant_create(path, &error))?;
+            create_private(path, text.trim_end().as_bytes()).map_err(|error| cant_create(path, &error))?;
             give_to_owner_of_folder(path).map_err(|error| cant_create(path, &error))?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! `nodeaudit token`
 
 use std::io::{self, Read as _};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -14,12 +15,14 @@ use super::exit::Exit;
 use super::options::ConfigOptions;
 use super::output::print;
 use super::ttl::parse_ttl;
-use crate::auth::{Grant, MAX_TOKEN_BYTES, Permission, Roles, TokenIssuer, TokenVerifier, VerifiedToken};
+use crate::auth::{Grant, MAX_TOKEN_BYTES, Permission, Roles, SigningKey, TokenIssuer, VerifiedToken};
+use crate::config::Config;
+use crate::reload::verifier;
 
 /// Issue a bearer token, or look into one.
 #[derive(Debug, Subcommand)]
 pub(super) enum Token {
-    /// Print a new token, signed with this node's key
+    /// Print a new token, signed with this node's secret or a private key
     Issue(Issue),
     /// Print what a token says and allows, or why this node refuses it
     Verify(Verify),
@@ -40,6 +43,15 @@ pub(super) struct Issue {
     /// How long the token is accepted: 30s, 15m, 1h, at most 7d
     #[arg(long, value_name = "DURATION", value_parser = parse_ttl)]
     ttl: u32,
+    /// For which node or fleet it is (aud): needed where nodes have the public key only
+    #[arg(long, value_name = "NAME")]
+    audience: Option<String>,
+    /// Who issues it (iss)
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+    /// Sign with the private key in FILE (PEM), named after the file, instead of this node's secret
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
     #[command(flatten)]
     options: ConfigOptions,
 }
@@ -65,23 +77,48 @@ impl Token {
 impl Issue {
     fn run(self) -> Result<(), CliError> {
         let config = self.options.load(None)?;
-        let roles = Roles::new(&config.auth.roles);
-        if let Some(unknown) = self.role.iter().find(|role| !roles.knows(role)) {
-            let known = Roles::BUILT_IN.map(str::to_owned).into_iter().chain(config.auth.roles.into_keys());
-            let known: Vec<_> = known.collect();
-            return Err(CliError::new(Exit::Usage, format!("this node has no role {unknown:?}"))
-                .with_hint(format!("it has {}; [auth.roles] adds others", known.join(", "))));
-        }
-        let key = self.options.signing_key(&config)?;
+        let now_s = now_s()?;
         let grant = Grant {
             subject: self.subject,
             roles: self.role,
             permissions: (!self.permission.is_empty()).then_some(self.permission),
             lifetime_s: self.ttl,
+            issuer: self.issuer,
+            audience: self.audience,
         };
-        let token = TokenIssuer::new(&key).issue(&grant, now_s()?)?;
+        let token = match &self.signing_key {
+            // For other nodes, of whose roles and rules nothing is known here.
+            Some(path) => TokenIssuer::new(&SigningKey::load(path)?).issue(&grant, now_s)?,
+            None => issue_for_this_node(&self.options, &config, grant, now_s)?,
+        };
         print(&format!("{token}\n"))
     }
+}
+
+/// Signs with the node's own secret what the node accepts.
+fn issue_for_this_node(
+    options: &ConfigOptions,
+    config: &Config,
+    mut grant: Grant,
+    now_s: i64,
+) -> Result<String, CliError> {
+    let roles = Roles::new(&config.auth.roles);
+    if let Some(unknown) = grant.roles.iter().find(|role| !roles.knows(role)) {
+        let own = config.auth.roles.keys().map(String::as_str);
+        let known: Vec<_> = Roles::BUILT_IN.into_iter().chain(own).collect();
+        return Err(CliError::new(Exit::Usage, format!("this node has no role {unknown:?}"))
+            .with_hint(format!("it has {}; [auth.roles] adds others", known.join(", "))));
+    }
+    let Some(key) = options.signing_key(config)? else {
+        return Err(CliError::new(Exit::NoInput, "this node has public keys only and can't sign a token")
+            .with_hint("issue it where the private key is, with --signing-key"));
+    };
+    grant.issuer = grant.issuer.or_else(|| config.auth.issuers.first().cloned());
+    grant.audience = grant.audience.or_else(|| config.auth.audiences.first().cloned());
+    let token = TokenIssuer::new(&key).issue(&grant, now_s)?;
+    // What the node would refuse is no use to anyone.
+    verifier(config, Some(&key))?.verify(&token, now_s)?;
+    Ok(token)
 }
 
 impl Verify {
@@ -92,8 +129,7 @@ impl Verify {
             "-" => read_token()?,
             _ => self.token,
         };
-        let roles = Roles::new(&config.auth.roles);
-        let verified = TokenVerifier::new(&key, roles, config.auth.leeway_s).verify(token.trim(), now_s()?)?;
+        let verified = verifier(&config, key.as_ref())?.verify(token.trim(), now_s()?)?;
         let text = serde_json::to_string_pretty(&Report::new(&verified)).expect("a report is JSON");
         print(&format!("{text}\n"))
     }

@@ -74,7 +74,7 @@ impl Config {
     }
 
     /// Every number with its range.
-    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 29] {
+    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 30] {
         let (server, limits, audit) = (&self.server, &self.limits, &self.audit);
         let window = |class: &ClassConfig| class.window_ms;
         let guarantee = |class: &ClassConfig| u64::from(class.guarantee);
@@ -98,6 +98,7 @@ impl Config {
             ("limits.failures_burst", limits.failures_burst, 1..=1_000_000),
             ("limits.tracked", limits.tracked as u64, 16..=1_000_000),
             ("auth.leeway_s", self.auth.leeway_s.into(), 0..=5),
+            ("auth.max_lifetime_s", self.auth.max_lifetime_s.into(), 0..=31_536_000),
             ("audit.max_entries", audit.max_entries, 100..=100_000_000),
             ("audit.max_bytes", audit.max_bytes, 1 << 20..=1 << 40),
             ("audit.max_pending", audit.max_pending as u64, 64..=65_536),
@@ -112,7 +113,7 @@ impl Config {
     }
 
     /// Every text with a form of its own, whether it has that form, and what that form is.
-    fn texts(&self) -> [(&'static str, bool, &'static str); 10] {
+    fn texts(&self) -> [(&'static str, bool, &'static str); 14] {
         let absolute = |path: &Path| path.is_absolute();
         let (auth, tls) = (&self.auth, &self.tls);
         [
@@ -130,16 +131,20 @@ impl Config {
                 tls.roles.keys().all(|subject| is_subject(subject)),
                 "subjects of certificates as `openssl x509 -noout -subject -nameopt RFC2253` prints them",
             ),
+            ("auth.keys", auth.keys.iter().all(|path| absolute(path)), "absolute paths"),
             ("auth.key_file", auth.key_file.as_deref().is_none_or(absolute), "empty or an absolute path"),
             (
                 "auth.anonymous_permissions",
                 auth.anonymous_permissions.iter().all(|&held| held == Permission::HealthRead),
                 "nothing or [\"health:read\"]: anything else needs a token",
             ),
+            ("auth.issuers", auth.issuers.iter().all(|name| is_party(name)), PARTIES),
+            ("auth.audiences", auth.audiences.iter().all(|name| is_party(name)), PARTIES),
+            ("auth.revoked_tokens", auth.revoked_tokens.as_deref().is_none_or(absolute), "empty or an absolute path"),
             (
                 "auth.roles",
-                auth.roles.keys().all(|name| is_role(name)),
-                "names of 1 to 64 bytes without control characters",
+                auth.roles.iter().all(|(name, held)| is_role(name, held)),
+                "names of 1 to 64 bytes without control characters, and read and write never hold audit:read",
             ),
             ("host.root", absolute(&self.host.root), "an absolute path"),
         ]
@@ -171,8 +176,17 @@ fn is_subject(subject: &str) -> bool {
     subject.len() <= 256 && subject.split_once('=').is_some_and(|(name, _)| !name.is_empty() && !name.contains(' '))
 }
 
-fn is_role(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && !name.chars().any(char::is_control)
+/// What issuers and audiences are.
+const PARTIES: &str = "names of 1 to 256 bytes without control characters";
+
+fn is_party(name: &str) -> bool {
+    (1..=256).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+/// Who reads or writes the node must not see who else does: an operator could widen these two by oversight.
+fn is_role(name: &str, held: &[Permission]) -> bool {
+    let may_see = !["read", "write"].contains(&name) || !held.contains(&Permission::AuditRead);
+    may_see && (1..=64).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -209,7 +223,9 @@ mod tests {
 
     #[test]
     fn a_role_has_a_name_that_a_token_can_hold() {
-        assert!(is_role("operator") && is_role(&"r".repeat(64)));
-        assert!(!is_role("") && !is_role(&"r".repeat(65)) && !is_role("a\nb"));
+        assert!(is_role("operator", &[]) && is_role(&"r".repeat(64), &Permission::ALL));
+        assert!(!is_role("", &[]) && !is_role(&"r".repeat(65), &[]) && !is_role("a\nb", &[]));
+        assert!(!is_role("read", &Permission::ALL) && !is_role("write", &[Permission::AuditRead]));
+        assert!(is_role("read", &[Permission::LogRead]) && is_role("auditor", &Permission::ALL));
     }
 }

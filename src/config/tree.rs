@@ -84,14 +84,26 @@ pub enum Plaintext {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
-    /// The file with the secret that tokens are signed with: an absolute path. Default: none (an empty string), which is
-    /// `token.key` in the state folder, made with a random secret at the first start.
+    /// Public keys of those who issue tokens: absolute paths of PEM files, whose `kid` is the file's name without what follows the last
+    /// dot, of JSON Web Key Sets, or of folders with such files. Default: none.
+    pub keys: Vec<PathBuf>,
+    /// The file with a secret that tokens are signed with: an absolute path. Default: none (an empty string), which is `token.key`
+    /// in the state folder, made with a random secret at the first start; or no secret at all where `keys` names keys.
     #[serde(serialize_with = "empty_for_none", deserialize_with = "none_for_empty")]
     pub key_file: Option<PathBuf>,
     /// What callers without a token may do; only `health:read` can be given. Default: nothing.
     pub anonymous_permissions: Vec<Permission>,
     /// Seconds that the clocks of a token's issuer and of this node may differ, 0 to 5. Default 5.
     pub leeway_s: u8,
+    /// Seconds from a token's `iat` to its `exp` at most, to 31536000; 0: no limit, and no `iat` needed. Default 604800 (7 days).
+    pub max_lifetime_s: u32,
+    /// Whose tokens are accepted, by `iss`. Default: anybody's who has the key.
+    pub issuers: Vec<String>,
+    /// For whom a token may be, by `aud`. Default: for the node, by its host name.
+    pub audiences: Vec<String>,
+    /// The file with the IDs (`jti`) of tokens that are called back: an absolute path. Default: none (an empty string).
+    #[serde(serialize_with = "empty_for_none", deserialize_with = "none_for_empty")]
+    pub revoked_tokens: Option<PathBuf>,
     /// `[auth.roles]`: names of roles, each 1 to 64 bytes, and what each holds, beside the built-in ones; one of a built-in
     /// name replaces that. Default: none.
     pub roles: BTreeMap<String, Vec<Permission>>,
@@ -172,11 +184,13 @@ impl Config {
         found
     }
 
-    /// The file with the signing key, and whether the agent makes it where it is missing.
-    pub fn key_file(&self) -> (PathBuf, KeyOrigin) {
+    /// The file with the secret that tokens are signed with, and whether the agent makes it where it is missing. None where the node
+    /// has public keys only: it can't sign a token then, and nor can who steals it.
+    pub fn key_file(&self) -> Option<(PathBuf, KeyOrigin)> {
         match &self.auth.key_file {
-            Some(path) => (path.clone(), KeyOrigin::Operator),
-            None => (self.state_dir.join("token.key"), KeyOrigin::Agent),
+            Some(path) => Some((path.clone(), KeyOrigin::Operator)),
+            None if self.auth.keys.is_empty() => Some((self.state_dir.join("token.key"), KeyOrigin::Agent)),
+            None => None,
         }
     }
 }
@@ -228,7 +242,17 @@ impl Default for ServerConfig {
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        Self { key_file: None, anonymous_permissions: Vec::new(), leeway_s: 5, roles: BTreeMap::new() }
+        Self {
+            keys: Vec::new(),
+            key_file: None,
+            anonymous_permissions: Vec::new(),
+            leeway_s: 5,
+            max_lifetime_s: 604_800,
+            issuers: Vec::new(),
+            audiences: Vec::new(),
+            revoked_tokens: None,
+            roles: BTreeMap::new(),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The wall clock lies: it stands before or far after its time, or jumps. Only what an entry says of the time may be wrong then.
+//! The wall clock lies: it stands before or far after its time, or jumps. Only what an entry says of the time may be wrong then, and
+//! while it is before a time that has been, no token is accepted.
 //!
 //! The clock is libfaketime's, as a file says; the monotonic clocks are the kernel's. Short form: with all other tests. Long form,
 //! such as a thousand jumps: `ROUNDS=1000 cargo test --release --test integration clocks -- --nocapture`
@@ -15,7 +16,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Connection, Node, Request, progress, rounds, skipped};
+use crate::support::{Agent, Connection, Node, Request, eventually, now_s, progress, rounds, skipped};
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
@@ -29,6 +30,7 @@ const CALLS: usize = 30;
 const FARTHEST_S: u64 = 131 * 366 * 86_400;
 
 /// The wall clock of a node.
+#[derive(Clone)]
 struct Clock(PathBuf);
 
 impl Clock {
@@ -39,7 +41,10 @@ impl Clock {
             skipped(&format!("this test needs libfaketime ({library})"));
             return None;
         }
-        let node = Node::new("");
+        // Tokens are good for longer than any clock here goes; while it is too early they are refused, each call with an entry.
+        let config =
+            "auth.max_lifetime_s = 0\naudit.denied_entries = 4096\n[limits]\npeer_per_s = 0\nfailures_per_min = 0\n";
+        let node = Node::new(config);
         let clock = Self(node.folder().join("clock"));
         clock.set(time);
         let node = node
@@ -77,7 +82,7 @@ impl Clock {
     }
 }
 
-/// A token that no clock of these tests makes invalid.
+/// A token that is good for longer than any clock of these tests goes. Nothing is accepted by one that is before this program.
 fn token(agent: &Agent) -> String {
     agent.sign(&json!({"sub": "tester@example.com", "roles": ["admin"], "exp": 9_000_000_000_000_i64}))
 }
@@ -115,7 +120,6 @@ impl Look {
 
 /// Calls of all classes, one after the other while `goes_on` says so of their number. Gives the IDs that the responses named.
 fn calls(agent: &Agent, goes_on: impl Fn(usize) -> bool) -> Vec<String> {
-    let mut connection = Connection::open(agent.address());
     let token = token(agent);
     let requests = [
         Request::get("/node/load").bearer(&token),
@@ -123,7 +127,8 @@ fn calls(agent: &Agent, goes_on: impl Fn(usize) -> bool) -> Vec<String> {
         Request::get("/health"),
     ];
     let numbers = (0..).take_while(|&number| goes_on(number));
-    numbers.map(|number| connection.call(&requests[number % 3]).audit_id().to_owned()).collect()
+    // A connection each: one with a refused body ends.
+    numbers.map(|number| agent.call(&requests[number % 3]).audit_id().to_owned()).collect()
 }
 
 /// What holds whatever the clock did: nothing is lost, `seq` orders, each ID is unique and found, each entry tells how far its time
@@ -186,11 +191,17 @@ fn a_clock_that_stands_wrong_costs_no_entry() {
         ("@2232-01-01 00:00:00", "2232"),
     ];
     for (time, expected) in clocks {
-        let Some((node, _clock)) = Clock::of(time) else { return };
+        let Some((node, clock)) = Clock::of(time) else { return };
         let agent = node.start();
         let ids = calls(&agent, |number| number < CALLS);
-        let entries = assert_whole(&agent, &[ids], 3_600);
-        assert!(entries.iter().all(|entry| year(entry) == expected), "{time}: {entries:#?}");
+        // To look at it, the clock must be right.
+        clock.set("+0");
+        let later = calls(&agent, |number| number < 3);
+        let entries = assert_whole(&agent, &[ids.clone(), later], FARTHEST_S);
+        let then: Vec<&Value> = entries.iter().filter(|entry| ids.iter().any(|id| entry["id"] == **id)).collect();
+        assert!(then.len() == CALLS && then.iter().all(|entry| year(entry) == expected), "{time}: {then:#?}");
+        let refused = then.iter().filter(|entry| entry["response_code"] == 401).count();
+        assert_eq!(refused, if expected == "1970" { CALLS * 2 / 3 } else { 0 }, "{time}: calls with a token");
     }
 }
 
@@ -199,10 +210,17 @@ fn a_clock_that_jumps_by_decades_under_load_costs_no_entry() {
     let jumps_wanted = rounds(8);
     let Some((node, clock)) = Clock::of("+0") else { return };
     let agent = node.start();
-    let (stop, jumps) = clock.jump(&["+50y", "@1970-01-01 00:00:01", "-50y", "@2100-01-01 00:00:00"]);
+    let (stop, jumps) = clock.clone().jump(&["+50y", "@1970-01-01 00:00:01", "-50y", "@2100-01-01 00:00:00"]);
     let call = || calls(&agent, |_| jumps.load(Ordering::Relaxed) < jumps_wanted);
     let callers = thread::scope(|scope| [(); 3].map(|()| scope.spawn(call)).map(|caller| caller.join().unwrap()));
     drop(stop);
+    // The thread that jumps may be at its last one still.
+    eventually("the right time", || {
+        clock.set("+0");
+        let response = agent.call(&Request::get("/node/time").bearer(&token(&agent)));
+        (response.status == 200 && response.json()["time"].as_str().is_some_and(|time| time.starts_with("20")))
+            .then_some(())
+    });
     let entries = assert_whole(&agent, &callers, FARTHEST_S);
     progress(&format!("{jumps_wanted} jumps, {} entries", entries.len()));
 
@@ -223,9 +241,41 @@ fn a_restart_under_a_clock_that_went_back_goes_on_counting() {
         clock.set(time);
         let agent = node.start();
         callers.push(calls(&agent, |number| number < CALLS));
+        clock.set("+0");
         assert_whole(&agent, &callers, FARTHEST_S);
         epochs.insert(Look::at(&agent).read("/audit/status")["epoch"].to_string());
         node = agent.stop(Signal::SIGTERM).0;
     }
     assert_eq!(epochs.len(), 1, "it is the same ring: {epochs:?}");
+}
+
+#[test]
+fn no_token_is_accepted_before_a_time_that_has_been() {
+    let Some((node, clock)) = Clock::of("+0") else { return };
+    let agent = node.start();
+    let at = |agent: &Agent, iat: i64, exp: i64| {
+        let token = agent.sign(&json!({"sub": "ada", "roles": ["admin"], "iat": iat, "exp": exp}));
+        agent.call(&Request::get("/node/hostname").bearer(&token))
+    };
+    // An old token, accepted, says nothing of now; a new one does.
+    let (hour, now) = (3_600, now_s());
+    assert_eq!(at(&agent, now - 10 * hour, now + hour).status, 200);
+    assert_eq!(at(&agent, now - 20 * hour, now - 9 * hour).status, 401, "it has expired");
+    clock.set("-10h");
+    assert_eq!(at(&agent, now - 20 * hour, now - 9 * hour).status, 200, "a clock that goes back lets it live again");
+    clock.set("+0");
+    assert_eq!(at(&agent, now, now + hour).status, 200);
+    let (node, _) = agent.stop(Signal::SIGTERM);
+
+    // The board boots in the past: what expired then must not live again, and nothing else is believed either.
+    clock.set("-10h");
+    let agent = node.start();
+    for (iat, exp) in [(now - 20 * hour, now - 9 * hour), (now - 20 * hour, now + hour)] {
+        let response = at(&agent, iat, exp);
+        assert_eq!(response.status, 401, "{}", response.text());
+        assert!(response.text().contains("clock is behind"), "{}", response.text());
+    }
+    assert_eq!(agent.call(&Request::get("/health")).status, 200);
+    clock.set("+0");
+    assert_eq!(at(&agent, now, now + hour).status, 200, "a clock that is set is believed again");
 }

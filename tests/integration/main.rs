@@ -44,3 +44,5 @@ mod store_blocked;
 mod strict;
 mod support;
 mod tls;
+mod token_catalogue;
+mod token_keys;

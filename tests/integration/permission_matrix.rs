@@ -1,12 +1,13 @@
 //! Least authority: what each operation answers to each role, generated from the endpoints, is what the roles hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nodeaudit::api;
 use nodeaudit::auth::{Permission, PermissionSet, Roles};
+use nodeaudit::operation::Operation;
 use serde_json::json;
 
-use crate::support::{Node, Request, assert_is_error, now_s};
+use crate::support::{Agent, Node, Request, assert_is_error, now_s};
 
 const CONFIG: &str = r#"
 [auth]
@@ -37,11 +38,20 @@ fn every_operation_answers_every_role_as_the_roles_say() {
         held: PermissionSet::of(&[held]),
     });
     let foreign = json!({"sub": "a", "exp": now_s() + 60, "roles": ["admin"], "permissions": ["node:*", "*", "x:y"]});
+    // None of these is a permission, and none makes one of its role's.
+    let foreign_claims = [json!([]), json!(["NODE:READ"]), json!(["node:read "]), json!(["public"]), json!(["admin"])];
+    let by_foreign_claim = foreign_claims.map(|permissions| Caller {
+        name: format!("claim {permissions}"),
+        token: Some(
+            agent.sign(&json!({"sub": "a", "exp": now_s() + 60, "roles": ["admin"], "permissions": permissions})),
+        ),
+        held: PermissionSet::EMPTY,
+    });
     let others = [
         Caller { name: "nobody".to_owned(), token: None, held: PermissionSet::EMPTY },
         Caller { name: "foreign claim".to_owned(), token: Some(agent.sign(&foreign)), held: PermissionSet::EMPTY },
     ];
-    let callers: Vec<Caller> = by_role.chain(by_claim).chain(others).collect();
+    let callers: Vec<Caller> = by_role.chain(by_claim).chain(by_foreign_claim).chain(others).collect();
 
     for operation in api::endpoints().iter().map(|endpoint| endpoint.operation) {
         for Caller { name, token, held } in &callers {
@@ -79,4 +89,44 @@ fn only_admin_and_auditor_read_the_ring() {
         let response = agent.call(&Request::get(path).bearer(&agent.token(&["auditor"])));
         assert_eq!(response.status, 403, "{path} by auditor");
     }
+}
+
+#[test]
+fn nothing_in_the_api_changes_or_deletes_an_entry() {
+    let agent = Agent::start();
+    let admin = agent.token(&["admin"]);
+    for path in ["/node/hostname", "/health", "/version"] {
+        agent.call(&Request::get(path).bearer(&admin));
+    }
+    let export = |agent: &Agent| {
+        let exported = agent.call(&Request::get("/audit/export?format=ndjson").bearer(&admin)).body;
+        String::from_utf8(exported).unwrap()
+    };
+    let before = export(&agent);
+    let id = agent.read("/audit?limit=1")["items"][0]["id"].as_str().unwrap().to_owned();
+
+    // What is defined on the ring only reads it.
+    let operations: Vec<_> = api::endpoints().iter().map(|endpoint| endpoint.operation).collect();
+    let (of_ring, others): (Vec<_>, Vec<_>) =
+        operations.iter().partition(|operation| operation.permission == Permission::AuditRead);
+    assert!(
+        of_ring.len() >= 4 && of_ring.iter().all(|operation: &&Operation| operation.method.is_safe()),
+        "{of_ring:?}"
+    );
+    assert!(others.iter().all(|operation| !operation.path.starts_with("/audit")), "{others:?}");
+
+    // What is not defined is refused to the most powerful caller, whatever the path and the method.
+    let paths: BTreeSet<_> = operations.iter().map(|operation| operation.path).collect();
+    for path in paths {
+        let defined = |method: &str| operations.iter().any(|one| one.path == path && one.method.as_str() == method);
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE", "MOVE", "LOCK"] {
+            if !defined(method) {
+                let target = path.replace("{id}", &id).replace(['{', '}'], "");
+                let response = agent.call(&Request::new(method, &target).bearer(&admin));
+                assert_eq!(response.status, 405, "{method} {target}");
+            }
+        }
+    }
+    let after = export(&agent);
+    assert!(after.starts_with(&before) && after.len() > before.len(), "an entry changed or went:\n{before}\n{after}");
 }

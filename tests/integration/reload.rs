@@ -52,8 +52,8 @@ fn a_bad_file_changes_nothing_and_the_reason_is_told() {
         ("auth.leeway_s = 60", "auth.leeway_s: must be 0 to 5"),
         ("audit.read.guarantee = 80", "the guarantees of the three classes"),
         ("[", "nodeaudit.toml:2"),
-        (&exposed, "open to group or others"),
-        ("auth.key_file = \"/nonexistent/key\"", "there is no key file /nonexistent/key"),
+        (&exposed, "is open to group or others"),
+        ("auth.key_file = \"/nonexistent/key\"", "can't use the key file: there is no file /nonexistent/key"),
     ];
     for (refused, (line, reason)) in (1..).zip(catalogue) {
         // What stands beside it is good, and must not be taken either.

@@ -34,6 +34,8 @@ pub(crate) struct Node {
     /// What stands in the environment of the agent beside a path.
     environment: Vec<(&'static str, OsString)>,
     tls: Option<TlsClient>,
+    /// What the tokens of tests are signed with, where that is not the key that the agent makes, and what they say beside the rest.
+    signing: Option<(SigningKey, Grant)>,
 }
 
 impl Node {
@@ -41,7 +43,14 @@ impl Node {
     pub(crate) fn new(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("nodeaudit.toml"), config).unwrap();
-        Self { folder, launcher: Vec::new(), arguments: vec!["--dev"], environment: Vec::new(), tls: None }
+        Self {
+            folder,
+            launcher: Vec::new(),
+            arguments: vec!["--dev"],
+            environment: Vec::new(),
+            tls: None,
+            signing: None,
+        }
     }
 
     /// The agent is started as on a node in production. It can change what it manages: the configuration must name another root.
@@ -79,6 +88,12 @@ impl Node {
     /// The agent is called over TLS.
     pub(crate) fn over_tls(mut self, client: TlsClient) -> Self {
         self.tls = Some(client);
+        self
+    }
+
+    /// Tokens of this test are signed with `key` and have the issuer and the audience of `grant`.
+    pub(crate) fn signing(mut self, key: SigningKey, grant: Grant) -> Self {
+        self.signing = Some((key, grant));
         self
     }
 
@@ -131,11 +146,15 @@ impl Node {
         };
         let output = vec![keep(stdout, String::new()), keep(stderr, log)];
         // It is read from a disk that may have failed since.
-        let key = match SigningKey::load(&self.state_dir().join("token.key")) {
-            Ok(key) => key,
+        let signing = match &self.signing {
+            Some(signing) => Ok(signing.clone()),
+            None => SigningKey::load(&self.state_dir().join("token.key")).map(|key| (key, Grant::default())),
+        };
+        let (key, grant) = match signing {
+            Ok(signing) => signing,
             Err(error) => return Err((self, error.to_string())),
         };
-        Ok(Agent { node: Some(self), child, address, base_path, output, key })
+        Ok(Agent { node: Some(self), child, address, base_path, output, key, grant })
     }
 }
 
@@ -148,6 +167,8 @@ pub(crate) struct Agent {
     pub(crate) base_path: String,
     output: Vec<JoinHandle<String>>,
     key: SigningKey,
+    /// What its tokens say beside the rest.
+    grant: Grant,
 }
 
 impl Agent {
@@ -161,7 +182,15 @@ impl Agent {
     pub(crate) fn elsewhere(node: Node, machine: Child, address: SocketAddr) -> Self {
         let child = Killed(machine);
         let key = SigningKey::load(&node.state_dir().join("token.key")).unwrap();
-        Self { node: Some(node), child, address, base_path: String::new(), output: Vec::new(), key }
+        Self {
+            node: Some(node),
+            child,
+            address,
+            base_path: String::new(),
+            output: Vec::new(),
+            key,
+            grant: Grant::default(),
+        }
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -235,14 +264,16 @@ impl Agent {
 
     fn issue(&self, roles: &[&str], permissions: Option<Vec<Permission>>) -> String {
         let roles = roles.iter().map(|&role| role.to_owned()).collect();
-        let grant = Grant { subject: SUBJECT.to_owned(), roles, permissions, lifetime_s: 600 };
+        let grant = Grant { subject: SUBJECT.to_owned(), roles, permissions, lifetime_s: 600, ..self.grant.clone() };
         TokenIssuer::new(&self.key).issue(&grant, now_s()).unwrap()
     }
 
-    /// A token with any claims, signed with the node's key.
+    /// A token with any claims, signed with the node's key. It is issued now, unless the claims say otherwise.
     pub(crate) fn sign(&self, claims: &Value) -> String {
+        let mut claims = claims.clone();
+        claims.as_object_mut().unwrap().entry("iat").or_insert_with(|| now_s().into());
         let secret = fs::read_to_string(self.node().state_dir().join("token.key")).unwrap();
-        sign(claims, secret.trim_end().as_bytes())
+        sign(&claims, secret.trim_end().as_bytes())
     }
 
     /// Has everything read again, and does not wait for it.
