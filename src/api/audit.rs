@@ -10,10 +10,11 @@ use serde::Serialize;
 use super::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
 use super::export::{Export, Format};
 use super::json::{Json, write};
+use super::page::{NextCursor, Page, ReadPage};
 use super::query::Query;
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
-use crate::audit::{AuditStatus, EntryId, Filter, Order, ServedEntry};
+use crate::audit::{AuditStatus, EntryId, Filter, Gap, Order, ServedEntry};
 use crate::auth::Permission;
 use crate::operation::{Method, Operation};
 use crate::reload::ReloadStatus;
@@ -104,6 +105,20 @@ struct PageParameters {
     /// Number of entries to skip.
     #[schemars(range(max = 9_223_372_036_854_775_807_u64), extend("default" = 0))]
     offset: Option<u64>,
+    /// Only entries with a higher `seq`, oldest first; with `as_of`, those just above it, newest first.
+    #[schemars(range(max = 9_223_372_036_854_775_806_u64))]
+    after: Option<u64>,
+    /// Only entries with a lower `seq`.
+    #[schemars(range(max = 9_223_372_036_854_775_807_u64))]
+    before: Option<u64>,
+    /// Only entries up to this `seq`: those that the ring held when the first page was made.
+    #[schemars(range(max = 9_223_372_036_854_775_806_u64))]
+    as_of: Option<u64>,
+    /// The ring that `after`, `before` or `as_of` is of.
+    epoch: Option<uuid::Uuid>,
+    /// What is accounted for, as the cursor of the answer before has it.
+    #[schemars(regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,18}){2}((\.[0-9]{1,18}){3})?$"))]
+    known: Option<String>,
     #[schemars(flatten)]
     filter: Filter,
 }
@@ -122,10 +137,14 @@ struct ExportParameters {
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "the shape of what `list` writes, for the API description")]
 struct AuditPage {
-    /// Total number of audit entries; with filters, of those that match.
-    total_items: u64,
+    /// Total number of audit entries; with filters, of those that match. Not there in a page by `after`, `before` or `as_of`.
+    total_items: Option<u64>,
     /// The audit entries for this page.
     items: Vec<ServedEntry<'static>>,
+    /// Where to read on; only in a page by `after`, `before` or `as_of`.
+    cursor: Option<NextCursor>,
+    /// What should be in this page and is not there any more.
+    gap: Option<Gap>,
 }
 
 /// Everything.
@@ -158,33 +177,11 @@ struct Status {
     configuration: ReloadStatus,
 }
 
-async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<Json, ApiError> {
+async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<ReadPage, ApiError> {
     let mut query = Query::of(&request)?;
-    let (limit, offset) = (query.take_limit()?, query.take_number("offset")?.unwrap_or(0));
-    let filter = query.take_filter()?;
+    let page = Page::take(&mut query)?;
     query.finish()?;
-    let deadline = RingDeadline::from_now();
-    let pending = state.make_visible(deadline).await;
-    let (mut items, mut search) = state
-        .read(deadline, move |reader| {
-            let mut items = Vec::with_capacity(limit.min(100) as usize * 512);
-            let search = reader.search(&filter, limit, offset, |entry| append(&mut items, entry))?;
-            Ok((items, search))
-        })
-        .await?;
-    // Others have their turn between two steps, and a caller who goes away ends it.
-    while !search.is_done() {
-        (items, search) = state
-            .read(RingDeadline::from_now(), move |reader| {
-                reader.search_step(&mut search, |entry| append(&mut items, entry))?;
-                Ok((items, search))
-            })
-            .await?;
-    }
-    let mut body = format!("{{\"total_items\":{},\"items\":[", search.total).into_bytes();
-    body.append(&mut items);
-    body.extend_from_slice(b"]}");
-    Ok(Json { body, pending })
+    page.read(&state).await
 }
 
 async fn get(state: web::Data<AppState>, id: web::Path<String>) -> Result<Json, ApiError> {
@@ -224,11 +221,4 @@ async fn export(state: web::Data<AppState>, request: HttpRequest) -> Result<Expo
     let pending = state.make_visible(deadline).await;
     let scan = state.read(deadline, move |reader| reader.scan(&filter, Order::OldestFirst)).await?;
     Ok(Export { state: Arc::clone(&state), scan, format, pending })
-}
-
-fn append(items: &mut Vec<u8>, entry: &ServedEntry<'_>) {
-    if !items.is_empty() {
-        items.push(b',');
-    }
-    write(items, entry);
 }

@@ -11,7 +11,7 @@ use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use futures_util::stream;
 use schemars::JsonSchema;
 
-use super::json::{AUDIT_PENDING, Pending, write};
+use super::json::{Pending, write};
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
 use crate::audit::{Scan, ScanStep};
@@ -71,9 +71,7 @@ impl Responder for Export {
     fn respond_to(self, _request: &HttpRequest) -> HttpResponse {
         let mut response = HttpResponse::Ok();
         response.insert_header((CONTENT_TYPE, self.format.media_type()));
-        if self.pending.0 > 0 {
-            response.insert_header((AUDIT_PENDING, self.pending.0));
-        }
+        self.pending.tell(&mut response);
         let Self { state, scan, format, .. } = self;
         let progress = Progress { state, scan, format, begun: false, exported: 0, evicted: 0, ended: false };
         response.streaming(stream::try_unfold(progress, Progress::next))

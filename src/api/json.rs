@@ -2,16 +2,25 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::header::{ContentType, HeaderName};
-use actix_web::{HttpRequest, HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder};
 
 use crate::audit::ServedEntry;
 
 /// Says how many entries are recorded but can't be shown, because the store can't write them now.
-pub(super) const AUDIT_PENDING: HeaderName = HeaderName::from_static("audit-pending");
+const AUDIT_PENDING: HeaderName = HeaderName::from_static("audit-pending");
 
 /// How many entries are recorded but not visible to readers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending(pub(super) u64);
+
+impl Pending {
+    /// Says so in a response.
+    pub(super) fn tell(self, response: &mut HttpResponseBuilder) {
+        if self.0 > 0 {
+            response.insert_header((AUDIT_PENDING, self.0));
+        }
+    }
+}
 
 /// A JSON body, and what it can't show.
 pub(super) struct Json {
@@ -25,11 +34,17 @@ impl Responder for Json {
     fn respond_to(self, _request: &HttpRequest) -> HttpResponse {
         let mut response = HttpResponse::Ok();
         response.insert_header(ContentType::json());
-        if self.pending.0 > 0 {
-            response.insert_header((AUDIT_PENDING, self.pending.0));
-        }
+        self.pending.tell(&mut response);
         response.body(self.body)
     }
+}
+
+/// Appends an entry as JSON to those before it.
+pub(super) fn append(items: &mut Vec<u8>, entry: &ServedEntry<'_>) {
+    if !items.is_empty() {
+        items.push(b',');
+    }
+    write(items, entry);
 }
 
 /// Appends an entry as JSON.

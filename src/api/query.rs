@@ -5,9 +5,10 @@
 use std::str::FromStr;
 
 use actix_web::{HttpRequest, web};
+use uuid::Uuid;
 
 use super::ApiError;
-use crate::audit::Filter;
+use crate::audit::{Cursor, Filter, Known};
 use crate::host::clock;
 
 /// What of a query nobody has taken yet.
@@ -45,6 +46,19 @@ impl Query {
         let limit = self.take_number("limit")?.unwrap_or(20);
         let wrong = || ApiError::BadRequest("limit must be 1 to 100.".to_owned());
         (1..=100).contains(&limit).then_some(limit).ok_or_else(wrong)
+    }
+
+    /// Takes what says of a place in the log where it is: the ring, and what is accounted for.
+    pub(super) fn take_cursor(&mut self) -> Result<Cursor, ApiError> {
+        let wrong = |details: &str| ApiError::BadRequest(details.to_owned());
+        let epoch = self.take("epoch").map(|text| Uuid::try_parse(&text)).transpose();
+        let known =
+            self.take("known").map(|text| Known::parse(&text).ok_or(wrong("known takes what a cursor has as such.")));
+        Ok(Cursor {
+            epoch: epoch.map_err(|_| wrong("epoch takes a UUID."))?,
+            known: known.transpose()?,
+            ..Cursor::default()
+        })
     }
 
     /// Takes everything that chooses entries by what they say.

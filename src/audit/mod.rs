@@ -24,6 +24,9 @@ pub use class::{Class, Durability};
 pub use entry::{Arrival, Call, Entry, EntryId, Outcome, Seq, ServedEntry};
 pub use filter::{Filter, FilterError};
 pub use middleware::{AUDIT_ID, Auditing, CallFailure, OnStoreFailure, Verdict, audit};
-pub use reader::{ClassFacts, Order, ReadError, Reader, RingFacts, Scan, ScanStep, Search};
+pub use reader::{
+    ClassCounts, ClassFacts, Cursor, Gap, GapReason, Known, Order, ReadError, Reader, RingFacts, Scan, ScanStep,
+    Search, Walk,
+};
 pub use stats::{AuditStatus, ClassStatus, StoreHealth};
 pub use writer::{Commit, Durabilities, Place, Recorded, StoreError, Writer, WriterOptions, WriterThread};

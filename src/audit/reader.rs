@@ -3,6 +3,7 @@
 //! Read-only connections, one a concurrent reader. Every step is one short read transaction that passes the ring's gate, so
 //! that no reader holds the WAL. Gives entries borrowed from their rows to a visitor; formats are made elsewhere.
 
+mod cursor;
 mod merge;
 mod predicate;
 mod rows;
@@ -21,6 +22,7 @@ use super::class::Class;
 use super::entry::{EntryId, Seq, ServedEntry};
 use super::ring::{FILE_NAME, FileId, Gate, Origin, damaged, is_damage};
 use crate::report;
+pub use cursor::{ClassCounts, Cursor, Gap, GapReason, Known, Walk};
 pub use merge::Order;
 use rows::Memory;
 pub use scan::{Scan, ScanStep, Search};
@@ -48,8 +50,8 @@ pub enum ReadError {
     },
 }
 
-/// The entries of one class that the ring holds: ordinals `first..=last`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The entries of one class that the ring holds: ordinals `first..=last`; where there is none, `last` is before `first`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Held {
     first: u64,
     last: u64,
@@ -58,12 +60,12 @@ pub(super) struct Held {
 impl Held {
     /// How many entries.
     pub(super) const fn entries(self) -> u64 {
-        if self.last == 0 { 0 } else { self.last - self.first + 1 }
+        self.last + 1 - self.first
     }
 
     /// Their ordinals.
     fn range(self) -> Range<u64> {
-        if self.last == 0 { 0..0 } else { self.first..self.last + 1 }
+        self.first..self.last + 1
     }
 }
 
@@ -141,11 +143,12 @@ impl Reader {
     pub fn entry(&self, id: EntryId, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<bool, ReadError> {
         let Some(class) = id.class() else { return Ok(false) };
         self.step(|transaction, memory| {
-            let held = held(transaction)?[class.index()];
-            let Some(ordinal) = rows::ordinal_of(transaction, memory, class, id.seq(), held.first, held.last)? else {
-                return Ok(false);
-            };
+            let range = held(transaction)?[class.index()].range();
+            let ordinal = rows::place_of(transaction, memory, class, id.seq(), range.clone())?;
             let mut found = false;
+            if !range.contains(&ordinal) {
+                return Ok(found);
+            }
             rows::one(transaction, memory, class, ordinal, &mut |entry| {
                 if entry.id == id {
                     visit(entry);
@@ -235,9 +238,20 @@ fn epoch(transaction: &Transaction<'_>) -> rusqlite::Result<[u8; 16]> {
     transaction.prepare_cached("SELECT epoch FROM ring")?.query_row([], |row| row.get(0))
 }
 
+/// How many entries of a class aged out: the ordinal of the last of them.
+fn evicted(transaction: &Transaction<'_>, class: Class) -> rusqlite::Result<u64> {
+    let evicted: u64 = transaction
+        .prepare_cached("SELECT evicted FROM loss WHERE class = ?1")?
+        .query_row([class.index()], |row| row.get(0))?;
+    if evicted > i64::MAX.unsigned_abs() - 2 {
+        return Err(damaged("more was evicted than was ever stored"));
+    }
+    Ok(evicted)
+}
+
 /// The ordinals that each class holds.
 fn held(transaction: &Transaction<'_>) -> rusqlite::Result<[Held; 3]> {
-    let mut all = [Held::default(); 3];
+    let mut all = [Held { first: 1, last: 0 }; 3];
     for class in Class::ALL {
         let table = class.as_str();
         let sql = format!("SELECT (SELECT min(ordinal) FROM {table}), (SELECT max(ordinal) FROM {table})");
@@ -250,6 +264,9 @@ fn held(transaction: &Transaction<'_>) -> rusqlite::Result<[Held; 3]> {
                 return Err(damaged("a class ends before it begins"));
             }
             all[class.index()] = Held { first, last };
+        } else {
+            let last = evicted(transaction, class)?;
+            all[class.index()] = Held { first: last + 1, last };
         }
     }
     Ok(all)

@@ -10,6 +10,7 @@ mod concurrent;
 mod configuration;
 mod contract;
 mod coverage;
+mod cursors;
 mod damage;
 mod deadlines;
 mod disk_full;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use rusqlite::{Row, Transaction, params};
 use uuid::Uuid;
@@ -109,25 +110,24 @@ fn seq_at(transaction: &Transaction<'_>, memory: &mut Memory, class: Class, ordi
     row.get(0)
 }
 
-/// The ordinal in `first..=last` of the entry with that seq.
-pub(super) fn ordinal_of(
+/// The first ordinal of a range whose entry has that seq or a higher one; the end of the range where there is none.
+pub(super) fn place_of(
     transaction: &Transaction<'_>,
     memory: &mut Memory,
     class: Class,
     seq: Seq,
-    first: u64,
-    last: u64,
-) -> rusqlite::Result<Option<u64>> {
-    let (mut low, mut high) = (first, last);
-    while low <= high && high > 0 {
+    range: Range<u64>,
+) -> rusqlite::Result<u64> {
+    let (mut low, mut high) = (range.start, range.end);
+    while low < high {
         let middle = low.midpoint(high);
-        match seq_at(transaction, memory, class, middle)?.cmp(&seq.0) {
-            std::cmp::Ordering::Equal => return Ok(Some(middle)),
-            std::cmp::Ordering::Less => low = middle + 1,
-            std::cmp::Ordering::Greater => high = middle - 1,
+        if memory.seq_at(transaction, class, middle)? < seq.0 {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
     }
-    Ok(None)
+    Ok(low)
 }
 
 /// Visits one entry.

@@ -4,13 +4,15 @@
 //! taken the ring's place the walk ends with an error.
 
 use rusqlite::Transaction;
+use uuid::Uuid;
 
+use super::cursor::Known;
 use super::merge::{Order, Span, count, merge};
 use super::predicate::{Predicate, takes};
 use super::rows::Memory;
 use super::{Held, ReadError, Reader, epoch, held};
 use crate::audit::class::Class;
-use crate::audit::entry::ServedEntry;
+use crate::audit::entry::{Seq, ServedEntry};
 use crate::audit::filter::Filter;
 use crate::audit::paging;
 
@@ -24,7 +26,7 @@ pub struct Scan {
     epoch: [u8; 16],
     predicate: Option<Predicate>,
     order: Order,
-    left: Span,
+    pub(super) left: Span,
 }
 
 /// What a step of a walk gave.
@@ -42,6 +44,12 @@ pub struct Search {
     scan: Scan,
     skip: u64,
     limit: u64,
+    /// The seq of the newest entry that the ring held at the beginning; none where it held none.
+    pub as_of: Option<Seq>,
+    /// What the ring had evicted then.
+    evicted: [u64; 3],
+    /// The ordinals of each class from which on the page and all before it have everything.
+    unread_end: [u64; 3],
     /// Entries found so far that the filter lets through; all of them when the search is done.
     pub total: u64,
 }
@@ -52,9 +60,27 @@ impl Scan {
         self.left.iter().all(std::ops::Range::is_empty)
     }
 
-    fn of(transaction: &Transaction<'_>, filter: &Filter, order: Order) -> rusqlite::Result<Self> {
+    /// The ring that is read.
+    pub const fn epoch(&self) -> Uuid {
+        Uuid::from_bytes(self.epoch)
+    }
+
+    /// The ordinals of each class that nothing is left of up to here.
+    pub fn done_up_to(&self) -> [u64; 3] {
+        self.left.each_ref().map(|left| left.start.saturating_sub(1))
+    }
+
+    /// The ordinals of each class that nothing is left of from here on.
+    pub fn done_from(&self) -> [u64; 3] {
+        self.left.each_ref().map(|left| left.end)
+    }
+
+    pub(super) fn of(transaction: &Transaction<'_>, filter: &Filter, order: Order) -> rusqlite::Result<Self> {
         let held = held(transaction)?;
-        let left = Class::ALL.map(|class| if takes(filter, class) { held[class.index()].range() } else { 0..0 });
+        let left = Class::ALL.map(|class| {
+            let all = held[class.index()].range();
+            if takes(filter, class) { all } else { all.start..all.start }
+        });
         Ok(Self { epoch: epoch(transaction)?, predicate: Predicate::of(filter), order, left })
     }
 
@@ -66,9 +92,7 @@ impl Scan {
         let held = held(transaction)?.map(Held::range);
         let mut evicted = [0; 3];
         for (class, left) in self.left.iter_mut().enumerate() {
-            // A class that became empty has lost all that was to come.
-            let first = if held[class].is_empty() { left.end } else { held[class].start };
-            let reached = first.clamp(left.start, left.end.max(left.start));
+            let reached = held[class].start.clamp(left.start, left.end.max(left.start));
             evicted[class] = reached - left.start;
             left.start = reached;
         }
@@ -122,6 +146,21 @@ impl Search {
         self.scan.is_done()
     }
 
+    /// The ring that is read.
+    pub const fn epoch(&self) -> Uuid {
+        self.scan.epoch()
+    }
+
+    /// What whoever reads on behind the page has accounted for.
+    pub const fn known(&self) -> Known {
+        Known { up_to: self.evicted, from: Some(self.unread_end) }
+    }
+
+    /// Whether the ring held older entries than those of the page.
+    pub fn has_older(&self) -> bool {
+        (0..3).any(|class| self.unread_end[class] > self.evicted[class] + 1)
+    }
+
     fn step(
         &mut self,
         transaction: &Transaction<'_>,
@@ -162,11 +201,11 @@ impl Search {
         if predicate.is_none() {
             let cuts = cut(transaction, memory, &piece, skipped)?;
             piece.iter_mut().zip(cuts).for_each(|(piece, cut)| piece.end = cut);
-            self.limit -= merge(transaction, memory, &mut piece, order, None, self.limit, visit)?;
-            return Ok(());
+        } else {
+            merge(transaction, memory, &mut piece, order, predicate, skipped, &mut |_| {})?;
         }
-        merge(transaction, memory, &mut piece, order, predicate, skipped, &mut |_| {})?;
         self.limit -= merge(transaction, memory, &mut piece, order, predicate, self.limit, visit)?;
+        self.unread_end = piece.map(|range| range.end);
         Ok(())
     }
 }
@@ -198,7 +237,13 @@ impl Reader {
     ) -> Result<Search, ReadError> {
         self.step(|transaction, memory| {
             let scan = Scan::of(transaction, filter, Order::NewestFirst)?;
-            let mut search = Search { scan, skip: offset, limit, total: 0 };
+            let held = held(transaction)?;
+            let mut as_of = None;
+            for class in Class::ALL.into_iter().filter(|class| held[class.index()].entries() > 0) {
+                as_of = as_of.max(Some(Seq(memory.seq_at(transaction, class, held[class.index()].last)?)));
+            }
+            let evicted = scan.done_up_to();
+            let mut search = Search { scan, skip: offset, limit, as_of, evicted, unread_end: [0; 3], total: 0 };
             search.step(transaction, memory, &mut visit)?;
             Ok(search)
         })

@@ -1,0 +1,310 @@
+//! A page of the log: which one is asked for, how it is read, and where the others are.
+//!
+//! A page by `offset` is what the contract has. It moves with every call, so its links lead to pages that don't: each begins
+//! where the last one ended, by `seq`, and keeps to what the ring held when the first one was made.
+
+use actix_web::body::BoxBody;
+use actix_web::http::header::{ContentType, HeaderName, LINK};
+use actix_web::{HttpRequest, HttpResponse, Responder};
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::json::{Pending, append};
+use super::links::Links;
+use super::query::Query;
+use super::state::RingDeadline;
+use super::{ApiError, AppState};
+use crate::audit::{Cursor, Filter, Gap, Known, Order, Seq, Walk};
+
+/// Entries that a step skips.
+const STEP_ENTRIES: u64 = 512;
+
+/// The ring that a page is of.
+const AUDIT_EPOCH: HeaderName = HeaderName::from_static("audit-epoch");
+
+/// The `seq` of the newest entry that a list newest first can have: the newest one when its first page was made.
+const AUDIT_AS_OF: HeaderName = HeaderName::from_static("audit-as-of");
+
+/// Which page of which entries.
+#[derive(Debug)]
+pub(super) struct Page {
+    filter: Filter,
+    limit: u64,
+    offset: u64,
+    place: Place,
+}
+
+/// Where a page begins.
+#[derive(Debug)]
+enum Place {
+    /// Where `offset` says, counted from the newest entry.
+    Offset,
+    /// Below a seq, newest first. The whole list ends with `as_of`.
+    Below { as_of: Seq, cursor: Cursor },
+    /// Just above a seq, newest first.
+    Above { as_of: Seq, cursor: Cursor },
+    /// Behind a seq, oldest first.
+    Behind(Cursor),
+}
+
+/// A page as it was read.
+pub(super) struct ReadPage {
+    pub(super) body: Vec<u8>,
+    pub(super) epoch: Uuid,
+    pub(super) as_of: Option<Seq>,
+    pub(super) links: Links,
+    pub(super) pending: Pending,
+}
+
+/// Where to read on.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditCursor")]
+pub(super) struct NextCursor {
+    /// The ring that this is a place in.
+    epoch: Uuid,
+    /// The value of `after` for what comes next, in a list that is oldest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Seq>,
+    /// The value of `before` for what comes next, in a list that is newest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Seq>,
+    /// The value of `known` for what comes next: what is accounted for in each class.
+    known: String,
+    /// Whether there is something to read now.
+    more: bool,
+}
+
+/// What of a walk makes a page.
+struct Part {
+    entries: Vec<Vec<u8>>,
+    seqs: Vec<Seq>,
+    walk: Walk,
+    evicted: [u64; 3],
+}
+
+impl Page {
+    /// Takes the page that a query asks for.
+    pub(super) fn take(query: &mut Query) -> Result<Self, ApiError> {
+        let limit = query.take_limit()?;
+        let filter = query.take_filter()?;
+        let offset = query.take_number("offset")?.unwrap_or(0);
+        let mut seq = |name| query.take_number(name).map(|number| number.map(Seq));
+        let (as_of, after, before) = (seq("as_of")?, seq("after")?, seq("before")?);
+        let cursor = Cursor { after, before, ..query.take_cursor()? };
+        // Above every seq that is given.
+        let top = |seq: Option<Seq>| seq.map_or(u64::MAX >> 1, |Seq(seq)| seq + 1);
+        let below = top(as_of).min(before.map_or(u64::MAX >> 1, |Seq(before)| before));
+        let bounded = Cursor { before: Some(Seq(below)), ..cursor.clone() };
+        let place = match (as_of, after, before) {
+            (None, None, None) => Place::Offset,
+            (None, Some(_), _) => Place::Behind(cursor),
+            (Some(as_of), Some(_), _) => Place::Above { as_of, cursor: bounded },
+            (as_of, None, _) => Place::Below { as_of: as_of.unwrap_or(Seq(below.saturating_sub(1))), cursor: bounded },
+        };
+        Ok(Self { filter, limit, offset, place })
+    }
+
+    /// Reads it.
+    pub(super) async fn read(self, state: &AppState) -> Result<ReadPage, ApiError> {
+        let deadline = RingDeadline::from_now();
+        let pending = state.make_visible(deadline).await;
+        let Self { filter, limit, offset, place } = self;
+        let list = List { filter, limit };
+        match place {
+            Place::Offset => list.by_offset(state, deadline, pending, offset).await,
+            Place::Behind(cursor) => {
+                let part = list.part(state, cursor, offset, Order::OldestFirst).await?;
+                Ok(list.behind(part, pending))
+            }
+            Place::Below { as_of, cursor } => {
+                let is_first = cursor.before == Some(Seq(as_of.0 + 1));
+                let part = list.part(state, cursor, offset, Order::NewestFirst).await?;
+                Ok(list.below(part, as_of, is_first, pending))
+            }
+            Place::Above { as_of, cursor } => {
+                let mut part = list.part(state, cursor, offset, Order::OldestFirst).await?;
+                part.entries.reverse();
+                part.seqs.reverse();
+                Ok(list.above(part, as_of, pending))
+            }
+        }
+    }
+}
+
+/// What all pages of a list have in common.
+struct List {
+    filter: Filter,
+    limit: u64,
+}
+
+impl List {
+    async fn by_offset(
+        self,
+        state: &AppState,
+        deadline: RingDeadline,
+        pending: Pending,
+        offset: u64,
+    ) -> Result<ReadPage, ApiError> {
+        let Self { filter, limit } = self;
+        let (mut items, mut ends, mut search, filter) = state
+            .read(deadline, move |reader| {
+                let (mut items, mut ends) = (Vec::with_capacity(limit.min(100) as usize * 512), None);
+                let search = reader.search(&filter, limit, offset, |entry| {
+                    append(&mut items, entry);
+                    ends = Some((ends.map_or(entry.seq, |(first, _)| first), entry.seq));
+                })?;
+                Ok((items, ends, search, filter))
+            })
+            .await?;
+        // Others have their turn between two steps, and a caller who goes away ends it.
+        while !search.is_done() {
+            (items, ends, search) = state
+                .read(RingDeadline::from_now(), move |reader| {
+                    reader.search_step(&mut search, |entry| {
+                        append(&mut items, entry);
+                        ends = Some((ends.map_or(entry.seq, |(first, _)| first), entry.seq));
+                    })?;
+                    Ok((items, ends, search))
+                })
+                .await?;
+        }
+        let mut body = format!("{{\"total_items\":{},\"items\":[", search.total).into_bytes();
+        body.append(&mut items);
+        body.extend_from_slice(b"]}");
+        let (list, epoch, known) = (Self { filter, limit }, search.epoch(), search.known());
+        let mut links = Links::default();
+        if let (Some(as_of), Some((first, last))) = (search.as_of, ends) {
+            if search.has_older() {
+                links.add("next", list.query(&[("as_of", as_of), ("before", last)], epoch, Some(known)));
+            }
+            if offset > 0 {
+                links.add("prev", list.query(&[("as_of", as_of), ("after", first)], epoch, None));
+            }
+            links.add("first", list.query(&[("as_of", as_of)], epoch, None));
+        }
+        Ok(ReadPage { body, epoch, as_of: search.as_of, links, pending })
+    }
+
+    /// Reads on behind so many entries until the page is full or all is read.
+    async fn part(&self, state: &AppState, cursor: Cursor, offset: u64, order: Order) -> Result<Part, ApiError> {
+        let (filter, limit) = (self.filter.clone(), self.limit);
+        let walk = state.read(RingDeadline::from_now(), move |reader| reader.walk(&filter, &cursor, order)).await?;
+        let mut skip = offset;
+        let mut part = Part { entries: Vec::new(), seqs: Vec::new(), walk, evicted: [0; 3] };
+        while (part.seqs.len() as u64) < limit && !part.walk.scan.is_done() {
+            (part, skip) = state
+                .read(RingDeadline::from_now(), move |reader| {
+                    let Part { entries, seqs, walk, .. } = &mut part;
+                    let left = if skip > 0 { skip.min(STEP_ENTRIES) } else { limit - seqs.len() as u64 };
+                    let step = reader.scan_step(&mut walk.scan, left, |entry| {
+                        if skip > 0 {
+                            skip -= 1;
+                            return;
+                        }
+                        let mut json = Vec::with_capacity(512);
+                        super::json::write(&mut json, entry);
+                        entries.push(json);
+                        seqs.push(entry.seq);
+                    })?;
+                    part.evicted = [0, 1, 2].map(|class: usize| part.evicted[class] + step.evicted[class]);
+                    Ok((part, skip))
+                })
+                .await?;
+        }
+        Ok(part)
+    }
+
+    fn behind(&self, part: Part, pending: Pending) -> ReadPage {
+        let (scan, newest) = (&part.walk.scan, part.walk.newest);
+        let more = !scan.is_done();
+        let last = part.seqs.last().copied();
+        // Where all was looked at, what did not match need not be looked at again.
+        let after = if more { last.unwrap_or(Seq(0)) } else { last.map_or(newest, |last| last.max(newest)) };
+        let (epoch, known) = (scan.epoch(), Known { up_to: scan.done_up_to(), from: None });
+        let mut links = Links::default();
+        links.add("next", self.query(&[("after", after)], epoch, Some(known)));
+        let next = NextCursor { epoch, after: Some(after), before: None, known: known.to_text(), more };
+        part.page(&next, None, links, pending)
+    }
+
+    fn below(&self, part: Part, as_of: Seq, is_first: bool, pending: Pending) -> ReadPage {
+        let scan = &part.walk.scan;
+        let (epoch, more) = (scan.epoch(), !scan.is_done());
+        let known = Known { up_to: scan.done_up_to(), from: Some(scan.done_from()) };
+        let before = part.seqs.last().copied().unwrap_or(as_of);
+        let mut links = Links::default();
+        if more {
+            links.add("next", self.query(&[("as_of", as_of), ("before", before)], epoch, Some(known)));
+        }
+        if let Some(first) = part.seqs.first().copied().filter(|_| !is_first) {
+            links.add("prev", self.query(&[("as_of", as_of), ("after", first)], epoch, None));
+        }
+        links.add("first", self.query(&[("as_of", as_of)], epoch, None));
+        let next = NextCursor { epoch, after: None, before: Some(before), known: known.to_text(), more };
+        part.page(&next, Some(as_of), links, pending)
+    }
+
+    fn above(&self, part: Part, as_of: Seq, pending: Pending) -> ReadPage {
+        let epoch = part.walk.scan.epoch();
+        // What is evicted below counts from here on.
+        let known = Known { up_to: part.walk.evicted, from: None };
+        let before = part.seqs.last().copied().unwrap_or(Seq(as_of.0 + 1));
+        let mut links = Links::default();
+        links.add("next", self.query(&[("as_of", as_of), ("before", before)], epoch, Some(known)));
+        if let Some(first) = part.seqs.first().copied().filter(|_| !part.walk.scan.is_done()) {
+            links.add("prev", self.query(&[("as_of", as_of), ("after", first)], epoch, None));
+        }
+        links.add("first", self.query(&[("as_of", as_of)], epoch, None));
+        let next = NextCursor { epoch, after: None, before: Some(before), known: known.to_text(), more: true };
+        part.page(&next, Some(as_of), links, pending)
+    }
+
+    /// The query of another page of this list.
+    fn query<'a>(
+        &self,
+        seqs: &[(&'a str, Seq)],
+        epoch: Uuid,
+        known: Option<Known>,
+    ) -> impl Iterator<Item = (&'a str, String)> {
+        let seqs = seqs.iter().map(|(name, seq)| (*name, seq.0.to_string())).collect::<Vec<_>>();
+        let rest = [("epoch", epoch.to_string()), ("limit", self.limit.to_string())];
+        let known = known.map(|known| ("known", known.to_text()));
+        self.filter.pairs().into_iter().chain(seqs).chain(known).chain(rest)
+    }
+}
+
+impl Responder for ReadPage {
+    type Body = BoxBody;
+
+    fn respond_to(self, _request: &HttpRequest) -> HttpResponse {
+        let Self { body, epoch, as_of, links, pending } = self;
+        let mut response = HttpResponse::Ok();
+        response.insert_header(ContentType::json()).insert_header((AUDIT_EPOCH, epoch.to_string()));
+        if let Some(as_of) = as_of {
+            response.insert_header((AUDIT_AS_OF, as_of.0));
+        }
+        if let Some(links) = links.header() {
+            response.insert_header((LINK, links));
+        }
+        pending.tell(&mut response);
+        response.body(body)
+    }
+}
+
+impl Part {
+    fn page(self, next: &NextCursor, as_of: Option<Seq>, links: Links, pending: Pending) -> ReadPage {
+        let Self { entries, walk, evicted, .. } = self;
+        let epoch = walk.scan.epoch();
+        let mut body = b"{\"items\":[".to_vec();
+        body.extend(entries.join(&b','));
+        body.extend_from_slice(b"],\"cursor\":");
+        serde_json::to_writer(&mut body, next).expect("a cursor is plain data");
+        if let Some(gap) = Gap::widened(walk.gap, evicted) {
+            body.extend_from_slice(b",\"gap\":");
+            serde_json::to_writer(&mut body, &gap).expect("a gap is plain data");
+        }
+        body.push(b'}');
+        ReadPage { body, epoch, as_of, links, pending }
+    }
+}
