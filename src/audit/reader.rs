@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -70,7 +71,7 @@ impl Held {
 }
 
 /// What the ring file says of one class.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct ClassFacts {
     /// The class.
     pub class: Class,
@@ -95,7 +96,7 @@ pub struct ClassFacts {
 }
 
 /// What the ring file says of itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct RingFacts {
     /// The UUID of this file's life.
     pub epoch: Uuid,

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::error::CliError;
 use super::exit::Exit;
-use super::{check_config, config, serve, tls, token};
+use super::{check_config, config, serve, support_bundle, tls, token};
 
 /// nodeaudit: a node's management API, with every call recorded on the node.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ enum Command {
     /// Look into the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print what those who help want to know of this node; no entry, key or token is in it
+    SupportBundle(support_bundle::SupportBundle),
 }
 
 /// Runs the command that `arguments` name, the program's own name first.
@@ -55,6 +57,7 @@ impl Command {
             Self::Tls(command) => command.run(),
             Self::CheckConfig(command) => command.run(),
             Self::Config(command) => command.run(),
+            Self::SupportBundle(command) => command.run(),
         }
     }
 }

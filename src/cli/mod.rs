@@ -12,6 +12,7 @@ mod logging;
 mod options;
 mod output;
 mod serve;
+mod support_bundle;
 mod tls;
 mod token;
 mod ttl;

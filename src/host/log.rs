@@ -41,6 +41,8 @@ pub struct LogQuery {
 pub struct Lines(u16);
 
 impl Lines {
+    /// The most that can be asked for.
+    pub const ALL: Self = Self(Self::MAX);
     const MAX: u16 = 1000;
 
     fn parse(text: &str) -> Option<Self> {

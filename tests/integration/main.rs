@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start the agent and its peers")]
 
 mod acknowledged;
+mod boards;
 mod bounded;
 mod clocks;
 mod command_line;
@@ -44,6 +45,7 @@ mod start_up;
 mod store_blocked;
 mod strict;
 mod support;
+mod support_bundle;
 mod tls;
 mod token_catalogue;
 mod token_keys;

@@ -1,9 +1,10 @@
 //! What readers and the writer share: who may pass now, which file the ring is, and what a reader found wrong with it.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::identity::FileId;
+use super::identity::{FileId, Identity};
 
 /// Held open during each step of a reader, and closed when the WAL has to start again or the file is replaced: no reader can pin
 /// the one, nor read the other. Clones are one gate.
@@ -19,6 +20,13 @@ struct Shared {
 }
 
 impl Gate {
+    /// A gate of one who looks at the ring of another process, or at one that nobody writes: to the file that is there now.
+    pub fn to_file_in(state_dir: &Path) -> Self {
+        let gate = Self::default();
+        *gate.close() = Identity::of(state_dir).database;
+        gate
+    }
+
     /// Lets a reader pass for one step, and says which file it may read.
     pub(in crate::audit) fn pass(&self) -> RwLockReadGuard<'_, Option<FileId>> {
         self.0.ring.read().unwrap_or_else(PoisonError::into_inner)

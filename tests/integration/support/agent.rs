@@ -28,6 +28,8 @@ pub(crate) const SUBJECT: &str = "tester@example.com";
 /// A folder with a configuration and the agent's state, which outlives the agents that run on it.
 pub(crate) struct Node {
     folder: TempDir,
+    /// The agent's binary.
+    binary: OsString,
     /// Command and arguments before the agent's own: none, or what isolates it.
     launcher: Vec<OsString>,
     arguments: Vec<&'static str>,
@@ -45,6 +47,7 @@ impl Node {
         fs::write(folder.path().join("nodeaudit.toml"), config).unwrap();
         Self {
             folder,
+            binary: BINARY.into(),
             launcher: Vec::new(),
             arguments: vec!["--dev"],
             environment: Vec::new(),
@@ -76,6 +79,12 @@ impl Node {
     /// The agent is started by nothing but itself again.
     pub(crate) fn alone(mut self) -> Self {
         self.launcher.clear();
+        self
+    }
+
+    /// The agent is another build of it.
+    pub(crate) fn binary(mut self, binary: impl Into<OsString>) -> Self {
+        self.binary = binary.into();
         self
     }
 
@@ -116,7 +125,7 @@ impl Node {
     #[expect(clippy::result_large_err, reason = "a node is moved once for each start")]
     pub(crate) fn try_start(self) -> Result<Agent, (Self, String)> {
         let mut line = self.launcher.clone();
-        line.push(BINARY.into());
+        line.push(self.binary.clone());
         line.extend(["serve", "--listen", "127.0.0.1:0", "--config"].map(OsString::from));
         line.push(self.folder().join("nodeaudit.toml").into());
         line.push("--state-dir".into());

@@ -1,0 +1,100 @@
+//! The binaries for ARM boards, run under qemu-user: they serve and record, and a ring goes from one architecture to another.
+//!
+//! They are those that `packaging/cross-build.sh` has left in the target folder. How fast they are and what they take of memory
+//! can't be told under qemu.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::support::{Agent, BINARY, Connection, Node, Request, skipped};
+
+/// Target, and who runs a binary of it here.
+const BOARDS: [(&str, &str); 2] = [
+    ("aarch64-unknown-linux-musl", "/usr/bin/qemu-aarch64-static"),
+    ("armv7-unknown-linux-musleabihf", "/usr/bin/qemu-arm-static"),
+];
+
+/// What another system says in other structures on each architecture.
+const READINGS: [&str; 8] = [
+    "/node/hostname",
+    "/node/os",
+    "/node/uptime",
+    "/node/load",
+    "/node/memory",
+    "/node/disk",
+    "/node/network/interface",
+    "/node/time",
+];
+
+#[test]
+fn a_board_serves_and_records_and_its_ring_goes_to_another_architecture_and_back() {
+    for (target, qemu) in BOARDS {
+        let Some(binary) = built_for(target, qemu) else { continue };
+        let on_board = |node: Node| node.launched(&[qemu]).binary(&binary).start();
+
+        let agent = on_board(Node::new("audit.max_bytes = 1048576\n"));
+        let machine = agent.read("/node/os")["architecture"].take();
+        assert!(target.starts_with(machine.as_str().unwrap().trim_end_matches('l')), "{target} runs as {machine}");
+        work(&agent);
+        let on_the_board = entries(&agent);
+        assert_eq!(classes(&on_the_board), ["change", "denied", "read"], "{target}");
+        let (node, _) = agent.stop(Signal::SIGTERM);
+
+        let agent = node.alone().binary(BINARY).start();
+        assert!(entries(&agent).ends_with(&on_the_board), "{target}: read here as they were there");
+        work(&agent);
+        let of_both = entries(&agent);
+        // Killed: what it wrote is still in the WAL.
+        let (node, _) = agent.stop(Signal::SIGKILL);
+
+        let agent = on_board(node);
+        assert!(entries(&agent).ends_with(&of_both), "{target}: read there as they were here");
+        work(&agent);
+        let status = agent.read("/audit/status");
+        let lost = ["evicted", "dropped", "lost", "damaged_files"].map(|counter| status[counter].as_u64());
+        assert_eq!(lost, [Some(0); 4], "{target}");
+    }
+}
+
+/// The binary for that target; none where it was not built or can't be run, which is said loudly.
+fn built_for(target: &str, qemu: &str) -> Option<PathBuf> {
+    let folder = Path::new(BINARY).ancestors().nth(2).unwrap();
+    let binary = folder.join(target).join("dist/nodeaudit");
+    for needed in [binary.as_path(), Path::new(qemu)] {
+        if !needed.exists() {
+            skipped(&format!("{target}: there is no {}", needed.display()));
+            return None;
+        }
+    }
+    Some(binary)
+}
+
+/// Calls of every class, malformed ones among them.
+fn work(agent: &Agent) {
+    for path in READINGS {
+        assert!(agent.read(path).is_object(), "{path}");
+    }
+    let change = Request::new("PUT", "/node/hostname").json(r#"{"hostname": "node-7"}"#);
+    assert_eq!(agent.call(&change.bearer(&agent.token(&["admin"]))).status, 503, "--dev refuses changes");
+    assert_eq!(agent.call(&Request::get("/node/hostname")).status, 401);
+    let mut malformed = Connection::open(agent.address());
+    malformed.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    assert_eq!(malformed.receive("GET").status, 400);
+}
+
+/// All entries, newest first.
+fn entries(agent: &Agent) -> Vec<Value> {
+    let page = agent.read("/audit?limit=100");
+    let items = page["items"].as_array().unwrap().clone();
+    assert_eq!(page["total_items"].as_u64(), Some(items.len() as u64), "all of them fit a page");
+    items
+}
+
+fn classes(entries: &[Value]) -> Vec<&str> {
+    let mut classes: Vec<_> = entries.iter().map(|entry| entry["class"].as_str().unwrap()).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    classes
+}
