@@ -36,6 +36,7 @@ impl Serve {
         let read_config = move || Config::load(&sources, std::env::vars_os());
         let config = read_config()?;
         logging::start(config.log.level);
+        forbid_dumps();
         let changes = if self.options.dev && !self.apply_changes { Changes::Refuse } else { Changes::Apply };
         let server = Server::start(config.clone(), changes, Box::new(read_config))?;
         let scheme = if config.tls.is_on() { "https" } else { "http" };
@@ -45,6 +46,14 @@ impl Serve {
             welcome(&config, changes, &url)?;
         }
         Ok(server.run()?)
+    }
+}
+
+/// Has the kernel write no core of this process, nor let others of its user look into it: its memory holds keys. A limit of the size
+/// would not do, because a core that is piped to a program has none (core(5)).
+fn forbid_dumps() {
+    if let Err(errno) = nix::sys::prctl::set_dumpable(false) {
+        log::warn!("a crash can leave the keys in a core dump: prctl(2): {errno}");
     }
 }
 

@@ -4,10 +4,14 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::support::{Authority, Connection, Node, Request, TlsClient};
+use crate::support::{Authority, Connection, Node, Request, TlsClient, can_isolate, eventually, skipped};
 
 /// What no file and no line of the log may hold.
 const SECRET: &str = "HUNTER2-correct-horse-battery-staple";
@@ -90,4 +94,30 @@ fn nothing_that_a_caller_keeps_secret_reaches_the_ring_or_the_log() {
         }
     }
     drop(node);
+}
+
+#[test]
+fn a_crash_leaves_no_core_with_the_keys_in_it() {
+    const PRLIMIT: &str = "/usr/bin/prlimit";
+    if !can_isolate(&[PRLIMIT]) {
+        return;
+    }
+    let unlimited = "--core=unlimited:unlimited";
+    let crash = |pid: u32| kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGABRT).unwrap();
+    // Whether this machine writes cores at all.
+    let folder = tempfile::tempdir().unwrap();
+    let mut control = Command::new(PRLIMIT);
+    let mut control = control.args([unlimited, "sleep", "60"]).current_dir(folder.path()).spawn().unwrap();
+    eventually("the control's own program", || {
+        let name = fs::read_to_string(format!("/proc/{}/comm", control.id())).unwrap_or_default();
+        (name == "sleep\n").then_some(())
+    });
+    crash(control.id());
+    if !control.wait().unwrap().core_dumped() {
+        skipped("this machine writes no core dumps");
+        return;
+    }
+    let agent = Node::new("").launched(&[PRLIMIT, unlimited]).start();
+    crash(agent.pid());
+    assert!(!agent.await_status().core_dumped(), "a core holds the keys");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 
 use jsonwebtoken::{EncodingKey, Header};
@@ -16,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::{Connection, Request, Response};
+use super::killed::Killed;
 use super::now_s;
 use super::tls::TlsClient;
 
@@ -302,6 +303,11 @@ impl Agent {
         })
     }
 
+    /// How the agent ended by itself.
+    pub(crate) fn await_status(mut self) -> ExitStatus {
+        self.child.0.wait().unwrap()
+    }
+
     /// Waits until the agent has ended by itself.
     pub(crate) fn await_end(mut self) -> Node {
         self.child.0.wait().unwrap();
@@ -326,17 +332,6 @@ impl Agent {
         assert_eq!(status.success(), signal != Signal::SIGKILL, "{status}");
         let output = self.output.drain(..).map(|output| output.join().unwrap()).collect();
         (self.node.take().unwrap(), output)
-    }
-}
-
-/// A process that does not outlive its test, however that ends.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // After `stop` it has ended already, and both of these do nothing.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Whence, lseek};
 use tempfile::TempDir;
 
-use super::{Dice, Node, can_isolate, eventually, skipped};
+use super::{Dice, Killed, Node, can_isolate, eventually, skipped};
 
 const PROGRAMS: [&str; 7] = [
     "/usr/bin/nbdfuse",
@@ -247,16 +247,6 @@ pub(crate) struct Hang<'a>(&'a Disk);
 impl Drop for Hang<'_> {
     fn drop(&mut self) {
         self.0.signal(Signal::SIGCONT);
-    }
-}
-
-/// A process that does not outlive the disk.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
