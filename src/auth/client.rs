@@ -63,8 +63,12 @@ impl TrustedProxies {
     /// Where both headers are there and differ, nobody is named: a proxy writes one of them and passes the other one on as the
     /// client sent it, and which is which can't be seen.
     fn forwarded_for(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        let standard = headers.contains_key(FORWARDED).then(|| self.rightmost(headers, &FORWARDED, node_of_element));
-        let common = headers.contains_key(X_FORWARDED_FOR).then(|| self.rightmost(headers, &X_FORWARDED_FOR, address));
+        let standard = headers
+            .contains_key(FORWARDED)
+            .then(|| self.rightmost(headers, &FORWARDED, forwarded_elements, node_of_element));
+        let common = headers
+            .contains_key(X_FORWARDED_FOR)
+            .then(|| self.rightmost(headers, &X_FORWARDED_FOR, addresses, address));
         match (standard, common) {
             (Some(standard), Some(common)) if standard == common => standard,
             (Some(_), Some(_)) | (None, None) => None,
@@ -73,12 +77,18 @@ impl TrustedProxies {
     }
 
     /// The last hop that is not a trusted proxy, in all lines of a header together.
-    fn rightmost(&self, headers: &HeaderMap, name: &HeaderName, read: fn(&str) -> Option<IpAddr>) -> Option<IpAddr> {
+    fn rightmost(
+        &self,
+        headers: &HeaderMap,
+        name: &HeaderName,
+        elements: fn(&str) -> Vec<&str>,
+        read: fn(&str) -> Option<IpAddr>,
+    ) -> Option<IpAddr> {
         let lines: Vec<&HeaderValue> = headers.get_all(name).collect();
         let mut hops = 0;
         for line in lines.into_iter().rev() {
             // What can't be read might hide anything: nobody is named, rather than one who stands further to the left.
-            for hop in elements(line.to_str().ok()?).into_iter().rev() {
+            for hop in elements(&String::from_utf8_lossy(line.as_bytes())) {
                 let hop = read(hop)?.to_canonical();
                 if !self.trusts(hop) {
                     return Some(hop);
@@ -97,27 +107,32 @@ impl TrustedProxies {
     }
 }
 
-/// The elements of a list (RFC 9110, section 5.6.1): between commas that are not quoted. Empty ones are none.
-fn elements(line: &str) -> Vec<&str> {
+/// The elements of `X-Forwarded-For`, which has no quotes, from the last one on. Empty ones are none.
+fn addresses(line: &str) -> Vec<&str> {
+    line.rsplit(',').map(str::trim).filter(|element| !element.is_empty()).collect()
+}
+
+/// The elements of `Forwarded` (RFC 7239, section 4), from the last one on. Empty ones are none.
+fn forwarded_elements(line: &str) -> Vec<&str> {
     split(line, b',').into_iter().map(str::trim).filter(|element| !element.is_empty()).collect()
 }
 
-/// The parts between separators that do not stand in a quoted string (RFC 9110, section 5.6.4).
+/// The parts between separators that do not stand in a quoted string (RFC 9110, section 5.6.4), from the last one on.
+///
+/// Read from the end, because the caller writes what comes first: a quote that he does not close must not swallow what the proxy
+/// writes after it.
 fn split(text: &str, separator: u8) -> Vec<&str> {
-    let (mut parts, mut begin, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ if byte == separator && !quoted => {
-                parts.push(&text[begin..at]);
-                begin = at + 1;
-            }
-            _ => {}
+    let (mut parts, mut end, mut quoted) = (Vec::new(), text.len(), false);
+    for (at, byte) in text.bytes().enumerate().rev() {
+        let backslashes = || text.as_bytes()[..at].iter().rev().take_while(|&&byte| byte == b'\\').count();
+        if byte == b'"' && !(quoted && backslashes() % 2 == 1) {
+            quoted = !quoted;
+        } else if byte == separator && !quoted {
+            parts.push(&text[at + 1..end]);
+            end = at;
         }
     }
-    parts.push(&text[begin..]);
+    parts.push(&text[..end]);
     parts
 }
 
@@ -239,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_rightmost_hop_that_is_no_proxy_is_the_client() {
-        let of = |value| client("127.0.0.1", &[("x-forwarded-for", value)]);
+        let of = |value: &str| client("127.0.0.1", &[("x-forwarded-for", value)]);
         assert_eq!(of("10.9.9.9, 198.51.100.9").as_deref(), Some("198.51.100.9"), "what a client wrote is left of it");
         assert_eq!(of("10.9.9.9, 198.51.100.9, 192.0.2.8,192.0.2.9").as_deref(), Some("198.51.100.9"));
         assert_eq!(of("::ffff:198.51.100.9").as_deref(), Some("198.51.100.9"));
@@ -250,19 +265,26 @@ mod tests {
         for unreadable in ["198.51.100.9, unknown", "198.51.100.9, 1.2.3", "198.51.100.9, 1.2.3.4:x", "", ",,", "\"a"] {
             assert_eq!(of(unreadable), None, "{unreadable}");
         }
+        for open in ["\"", "\"\\", "10.9.9.9, \"x", "\u{e9}"] {
+            assert_eq!(of(&format!("{open}, 198.51.100.9")).as_deref(), Some("198.51.100.9"), "{open}");
+        }
         let two_lines = [("x-forwarded-for", "10.9.9.9"), ("x-forwarded-for", "198.51.100.9")];
         assert_eq!(client("127.0.0.1", &two_lines).as_deref(), Some("198.51.100.9"));
     }
 
     #[test]
     fn a_forwarded_header_is_read_as_the_standard_has_it() {
-        let of = |value| client("127.0.0.1", &[("forwarded", value)]);
+        let of = |value: &str| client("127.0.0.1", &[("forwarded", value)]);
         assert_eq!(
             of("for=10.9.9.9, For=\"198.51.100.9:80\";proto=https;by=192.0.2.9").as_deref(),
             Some("198.51.100.9")
         );
         assert_eq!(of("for=\"[2001:db8::7]\"").as_deref(), Some("2001:db8::7"));
         assert_eq!(of("host=\"a,for=10.9.9.9\";for=198.51.100.9").as_deref(), Some("198.51.100.9"));
+        for open in ["\"", "for=\"", "for=\"a\\", "\u{e9}"] {
+            let line = format!("{open}, for=\"198.51.100.9:80\";by=\"_a\\\"b\"");
+            assert_eq!(of(&line).as_deref(), Some("198.51.100.9"), "{open}");
+        }
         for nobody in
             ["for=_hidden", "for=unknown", "proto=https", "for=1.2.3.4;for=5.6.7.8", "for=198.51.100.9, for=x"]
         {
