@@ -34,6 +34,7 @@ mod node_input;
 mod openapi;
 mod permission_matrix;
 mod power_cut;
+mod proxies;
 mod reload;
 mod response_headers;
 mod ring_property;
