@@ -93,6 +93,11 @@ where
         .max_concurrent_connections(limits.max_connections.div_ceil(workers))
         .shutdown_timeout(limits.shutdown_timeout_s);
     let stopping = server.graceful_shutdown_signal();
+    let (is_stopping, waited_on) = (stopping.clone(), writer.clone());
+    actix_web::rt::spawn(async move {
+        is_stopping.notified().await;
+        waited_on.end_waiting();
+    });
     let address = listener.local_addr()?;
     let keep_alive = KeepAlive::Timeout(Duration::from_secs(limits.keep_alive_s));
     let head_timeout = Duration::from_millis(limits.client_timeout_ms);

@@ -124,6 +124,7 @@ impl Server {
             reader,
             writer,
             ring: ring_options,
+            handler_timeout: Duration::from_secs(config.server.handler_timeout_s),
             openapi: reloadable.openapi.clone(),
             reloader,
         };

@@ -7,8 +7,10 @@ use actix_web::{HttpRequest, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::encoding::Encoding;
 use super::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
 use super::export::{Export, Format};
+use super::freshness::{Fresh, News, Patience, Tag};
 use super::json::{Json, write};
 use super::page::{NextCursor, Page, ReadPage};
 use super::query::Query;
@@ -32,7 +34,7 @@ const LIST: Endpoint = Endpoint {
     },
     input: Input { query: Some(schema_of::<PageParameters>), ..Input::NONE },
     success: Success::json("List of audit entries.", &[("application/json", schema_of::<AuditPage>)]),
-    errors: &[],
+    errors: &[304],
     handler: || web::to(list),
 };
 
@@ -106,19 +108,22 @@ struct PageParameters {
     #[schemars(range(max = 9_223_372_036_854_775_807_u64), extend("default" = 0))]
     offset: Option<u64>,
     /// Only entries with a higher `seq`, oldest first; with `as_of`, those just above it, newest first.
-    #[schemars(range(max = 9_223_372_036_854_775_806_u64))]
+    #[schemars(range(max = 9_223_372_036_854_775_807_u64))]
     after: Option<u64>,
     /// Only entries with a lower `seq`.
     #[schemars(range(max = 9_223_372_036_854_775_807_u64))]
     before: Option<u64>,
     /// Only entries up to this `seq`: those that the ring held when the first page was made.
-    #[schemars(range(max = 9_223_372_036_854_775_806_u64))]
+    #[schemars(range(max = 9_223_372_036_854_775_807_u64))]
     as_of: Option<u64>,
     /// The ring that `after`, `before` or `as_of` is of.
     epoch: Option<uuid::Uuid>,
     /// What is accounted for, as the cursor of the answer before has it.
     #[schemars(regex(pattern = r"^[0-9]{1,18}(\.[0-9]{1,18}){2}((\.[0-9]{1,18}){3})?$"))]
     known: Option<String>,
+    /// How long to wait for something new, where nothing is: `0s` to `60s`.
+    #[schemars(regex(pattern = r"^([0-9]|[1-5][0-9]|60)s$"))]
+    wait: Option<String>,
     #[schemars(flatten)]
     filter: Filter,
 }
@@ -177,11 +182,21 @@ struct Status {
     configuration: ReloadStatus,
 }
 
-async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<ReadPage, ApiError> {
+async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<Fresh<ReadPage>, ApiError> {
     let mut query = Query::of(&request)?;
     let page = Page::take(&mut query)?;
+    let patience = Patience::parse(query.take("wait").as_deref(), state.handler_timeout)?;
     query.finish()?;
-    page.read(&state).await
+    if !page.is_told_by_news() {
+        return Ok(Fresh::Answer(None, page.read(&state, patience).await?));
+    }
+    let tag = Tag::now(&state);
+    if tag.is_known_to(&request) && patience.news_after(&state, tag.news).await == News::None {
+        return Ok(Fresh::Known(tag));
+    }
+    // Of what comes from here on, the page may have a part.
+    let tag = Tag::now(&state);
+    Ok(Fresh::Answer(Some(tag), page.read(&state, patience).await?))
 }
 
 async fn get(state: web::Data<AppState>, id: web::Path<String>) -> Result<Json, ApiError> {
@@ -220,5 +235,5 @@ async fn export(state: web::Data<AppState>, request: HttpRequest) -> Result<Expo
     let deadline = RingDeadline::from_now();
     let pending = state.make_visible(deadline).await;
     let scan = state.read(deadline, move |reader| reader.scan(&filter, Order::OldestFirst)).await?;
-    Ok(Export { state: Arc::clone(&state), scan, format, pending })
+    Ok(Export { state: Arc::clone(&state), scan, format, encoding: Encoding::accepted(&request), pending })
 }

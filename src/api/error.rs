@@ -143,6 +143,7 @@ impl ResponseError for ApiError {
 /// What an operation answers with that status, for the API description.
 pub(super) fn describe(status: u16) -> &'static str {
     match status {
+        304 => "Nothing is new since the `ETag` that `If-None-Match` names; that the log was read is not new.",
         400 => "Invalid request parameters.",
         401 => "Unauthorized - API key required.",
         403 => "Forbidden - Insufficient permissions.",

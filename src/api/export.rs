@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use futures_util::stream;
 use schemars::JsonSchema;
 
+use super::encoding::{Encoder, Encoding};
 use super::json::{Pending, write};
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
@@ -62,6 +63,7 @@ pub(super) struct Export {
     pub(super) state: Arc<AppState>,
     pub(super) scan: Scan,
     pub(super) format: Format,
+    pub(super) encoding: Encoding,
     pub(super) pending: Pending,
 }
 
@@ -72,8 +74,18 @@ impl Responder for Export {
         let mut response = HttpResponse::Ok();
         response.insert_header((CONTENT_TYPE, self.format.media_type()));
         self.pending.tell(&mut response);
-        let Self { state, scan, format, .. } = self;
-        let progress = Progress { state, scan, format, begun: false, exported: 0, evicted: 0, ended: false };
+        self.encoding.tell(&mut response);
+        let Self { state, scan, format, encoding, .. } = self;
+        let progress = Progress {
+            state,
+            scan,
+            format,
+            encoder: encoding.encoder(),
+            begun: false,
+            exported: 0,
+            evicted: 0,
+            ended: false,
+        };
         response.streaming(stream::try_unfold(progress, Progress::next))
     }
 }
@@ -83,6 +95,7 @@ struct Progress {
     state: Arc<AppState>,
     scan: Scan,
     format: Format,
+    encoder: Encoder,
     begun: bool,
     exported: u64,
     evicted: u64,
@@ -124,6 +137,10 @@ impl Progress {
         self.scan = scan;
         if self.ended {
             self.finish(&mut chunk);
+        }
+        let mut chunk = self.encoder.push(chunk);
+        if self.ended {
+            chunk.extend(self.encoder.finish());
         }
         Ok(Some((chunk.into(), self)))
     }

@@ -4,9 +4,11 @@
 //! status codes live in `error`.
 
 mod audit;
+mod encoding;
 pub mod endpoint;
 mod error;
 mod export;
+mod freshness;
 mod health;
 mod json;
 mod links;

@@ -130,15 +130,12 @@ fn responses(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
     );
     let refusals: &[u16] = if endpoint.operation.permission == Permission::Public { &[] } else { &[401, 403] };
     for status in [400, 429, 500, 503].iter().chain(refusals).chain(endpoint.errors) {
-        let schema = schema_of::<ErrorBody>(generator);
-        responses.insert(
-            status.to_string(),
-            json!({
-                "description": error::describe(*status),
-                "headers": headers,
-                "content": { "application/json": { "schema": schema } },
-            }),
-        );
+        let mut described = json!({ "description": error::describe(*status), "headers": headers });
+        if *status >= 400 {
+            let schema = schema_of::<ErrorBody>(generator);
+            described["content"] = json!({ "application/json": { "schema": schema } });
+        }
+        responses.insert(status.to_string(), described);
     }
     Value::Object(responses)
 }

@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::encoding::Encoding;
+use super::freshness::{News, Patience};
 use super::json::{Pending, append};
 use super::links::Links;
 use super::query::Query;
@@ -105,18 +107,25 @@ impl Page {
         Ok(Self { filter, limit, offset, place })
     }
 
-    /// Reads it.
-    pub(super) async fn read(self, state: &AppState) -> Result<ReadPage, ApiError> {
+    /// Whether it changes by news alone, and not as time goes by.
+    pub(super) fn is_told_by_news(&self) -> bool {
+        let moments = [self.filter.since, self.filter.until];
+        !moments.into_iter().flatten().any(|moment| moment.is_relative)
+    }
+
+    /// Reads it. A page behind a cursor that has nothing is waited for.
+    pub(super) async fn read(self, state: &AppState, patience: Patience) -> Result<ReadPage, ApiError> {
+        if let Place::Behind(cursor) = self.place {
+            let list = List { filter: self.filter, limit: self.limit };
+            let (part, pending) = list.part_when_new(state, cursor, self.offset, patience).await?;
+            return Ok(list.behind(part, pending));
+        }
         let deadline = RingDeadline::from_now();
         let pending = state.make_visible(deadline).await;
         let Self { filter, limit, offset, place } = self;
         let list = List { filter, limit };
         match place {
-            Place::Offset => list.by_offset(state, deadline, pending, offset).await,
-            Place::Behind(cursor) => {
-                let part = list.part(state, cursor, offset, Order::OldestFirst).await?;
-                Ok(list.behind(part, pending))
-            }
+            Place::Offset | Place::Behind(_) => list.by_offset(state, deadline, pending, offset).await,
             Place::Below { as_of, cursor } => {
                 let is_first = cursor.before == Some(Seq(as_of.0 + 1));
                 let part = list.part(state, cursor, offset, Order::NewestFirst).await?;
@@ -184,6 +193,27 @@ impl List {
             links.add("first", list.query(&[("as_of", as_of)], epoch, None));
         }
         Ok(ReadPage { body, epoch, as_of: search.as_of, links, pending })
+    }
+
+    /// Reads on; where there is nothing, when something comes that is more than another reading of the log, or patience ends.
+    async fn part_when_new(
+        &self,
+        state: &AppState,
+        cursor: Cursor,
+        offset: u64,
+        patience: Patience,
+    ) -> Result<(Part, Pending), ApiError> {
+        let mut seen = cursor.after.unwrap_or(Seq(0));
+        loop {
+            let news = state.writer.news();
+            let is_over = news <= seen && patience.news_after(state, seen).await == News::None;
+            let pending = state.make_visible(RingDeadline::from_now()).await;
+            let part = self.part(state, cursor.clone(), offset, Order::OldestFirst).await?;
+            if is_over || !patience.is_some() || !part.seqs.is_empty() || part.walk.gap.is_some() {
+                return Ok((part, pending));
+            }
+            seen = news.max(seen);
+        }
     }
 
     /// Reads on behind so many entries until the page is full or all is read.
@@ -277,7 +307,7 @@ impl List {
 impl Responder for ReadPage {
     type Body = BoxBody;
 
-    fn respond_to(self, _request: &HttpRequest) -> HttpResponse {
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
         let Self { body, epoch, as_of, links, pending } = self;
         let mut response = HttpResponse::Ok();
         response.insert_header(ContentType::json()).insert_header((AUDIT_EPOCH, epoch.to_string()));
@@ -288,6 +318,7 @@ impl Responder for ReadPage {
             response.insert_header((LINK, links));
         }
         pending.tell(&mut response);
+        let body = Encoding::accepted(request).whole(body, &mut response);
         response.body(body)
     }
 }

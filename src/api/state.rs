@@ -37,6 +37,8 @@ pub struct AppState {
     pub writer: Writer,
     /// What the ring may hold.
     pub ring: RingOptions,
+    /// The longest that a handler may take.
+    pub handler_timeout: Duration,
     /// The OpenAPI document.
     pub openapi: Live<String>,
     /// What was read again since the start.

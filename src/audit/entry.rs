@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::class::Class;
-use crate::auth::Actor;
+use crate::auth::{Actor, Permission};
 use crate::host::clock;
 use crate::operation::Operation;
 
@@ -122,6 +122,14 @@ pub struct Entry {
     pub calls: u64,
     /// From the arrival of the first of them to that of the last, microseconds.
     pub span_us: u64,
+}
+
+impl Entry {
+    /// Whether it only says that someone read the log, as he may.
+    pub fn is_reading_of_log(&self) -> bool {
+        let permission = self.call.operation.map(|operation| operation.permission);
+        self.class == Class::Read && permission == Some(Permission::AuditRead)
+    }
 }
 
 /// The strictly increasing number that the writer gives an entry.

@@ -140,6 +140,11 @@ impl Reader {
         Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed")
     }
 
+    /// How often the ring was replaced since the start.
+    pub fn generation(&self) -> u64 {
+        self.gate.generation()
+    }
+
     /// Visits the entry with that ID. False where there is none, or no longer.
     pub fn entry(&self, id: EntryId, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<bool, ReadError> {
         let Some(class) = id.class() else { return Ok(false) };

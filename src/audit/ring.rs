@@ -106,6 +106,14 @@ impl Record {
         }
     }
 
+    /// The seq of the entry, if it is one and no reading of the log.
+    pub fn news(&self) -> Option<Seq> {
+        match self {
+            Self::Entry(seq, entry, _) => (!entry.is_reading_of_log()).then_some(*seq),
+            Self::Intent(..) | Self::Dropped(..) => None,
+        }
+    }
+
     fn seq(&self) -> Option<Seq> {
         match self {
             Self::Entry(seq, ..) => Some(*seq),

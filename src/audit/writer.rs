@@ -10,14 +10,15 @@ mod sync;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::class::{Class, Durability};
-use super::entry::{Call, Entry, EntryId};
+use super::entry::{Call, Entry, EntryId, Seq};
 use super::ring::{IntentNumber, Record, Ring, RingError};
 use crate::report;
 use queue::{Answer, Queue};
@@ -114,6 +115,10 @@ pub struct Writer {
     intents: Arc<Semaphore>,
     durabilities: Durabilities,
     run_tag: u32,
+    /// The seq of the newest entry that is no reading of the log, stored or not.
+    news: Arc<AtomicU64>,
+    /// The newest stored entry that is no reading of the log; none when nobody is to wait for one any more.
+    stored_news: watch::Sender<Option<Seq>>,
 }
 
 /// The writer's thread; joined by [`WriterThread::stop`].
@@ -127,21 +132,25 @@ impl Writer {
     /// Starts the thread that owns `ring`.
     pub fn start(mut ring: Ring, options: WriterOptions) -> Result<(Self, WriterThread), RingError> {
         let WriterOptions { durabilities, max_pending, denied_entries } = options;
-        let queue = Arc::new(Queue::new(ring.last_seq()?, ring.batch_bytes(), denied_entries));
+        let last_seq = ring.last_seq()?;
+        let queue = Arc::new(Queue::new(last_seq, ring.batch_bytes(), denied_entries));
+        let stored_news = watch::Sender::new(Some(last_seq));
+        let thread_news = stored_news.clone();
+        let news = Arc::new(AtomicU64::new(last_seq.0));
         let run_tag = ring.run_tag();
         let intents = Arc::new(Semaphore::new(ring.open_intents_max()));
         let thread_queue = Arc::clone(&queue);
         let thread = thread::Builder::new()
             .name("audit-writer".to_owned())
             .spawn(move || {
-                let stored = catch_unwind(AssertUnwindSafe(|| run(&mut ring, &thread_queue)));
+                let stored = catch_unwind(AssertUnwindSafe(|| run(&mut ring, &thread_queue, &thread_news)));
                 if stored.is_err() {
                     thread_queue.fail("the audit writer panicked; the agent has to be started again");
                 }
             })
             .map_err(|source| RingError::Thread { source })?;
         let places = Arc::new(Semaphore::new(max_pending));
-        let writer = Self { queue: Arc::clone(&queue), places, intents, durabilities, run_tag };
+        let writer = Self { queue: Arc::clone(&queue), places, intents, durabilities, run_tag, news, stored_news };
         Ok((writer, WriterThread { queue, thread: Some(thread) }))
     }
 
@@ -180,7 +189,7 @@ impl Writer {
     /// Hands in the entry of a finished call. Never waits, so that it can be done while a future is dropped.
     pub fn record(&self, entry: Entry, intent: Option<IntentNumber>, place: Place) -> Recorded {
         let (durability, window) = self.durability(entry.class);
-        let class = entry.class;
+        let (class, is_news) = (entry.class, !entry.is_reading_of_log());
         let (given, commit) = match durability {
             Durability::Strict => {
                 let (given, commit) = self.queue.push_strict(entry, intent, place);
@@ -188,6 +197,9 @@ impl Writer {
             }
             Durability::Relaxed => (self.queue.push_relaxed(entry, intent, place, window), None),
         };
+        if is_news {
+            self.news.fetch_max(given.seq.0, Ordering::Relaxed);
+        }
         Recorded { id: EntryId::new(given.timestamp_ms, class, given.seq, self.run_tag), commit }
     }
 
@@ -207,6 +219,26 @@ impl Writer {
             Some(commit) => Commit(commit).wait(Deadline::from_now()).await,
             None => Ok(()),
         }
+    }
+
+    /// The tag of the run in the IDs of its entries.
+    pub const fn run_tag(&self) -> u32 {
+        self.run_tag
+    }
+
+    /// The newest entry that is no reading of the log, stored or not.
+    pub fn news(&self) -> Seq {
+        Seq(self.news.load(Ordering::Relaxed))
+    }
+
+    /// The newest such entry that is on stable storage, each time that there is one; none when waiting has to end.
+    pub fn stored_news(&self) -> watch::Receiver<Option<Seq>> {
+        self.stored_news.subscribe()
+    }
+
+    /// Has everyone who waits for news go on: the agent stops.
+    pub fn end_waiting(&self) {
+        self.stored_news.send_replace(None);
     }
 
     /// Has the writer look after the ring: a reader could not read it.
@@ -252,12 +284,17 @@ impl Drop for WriterThread {
 }
 
 /// Takes batches from the queue and stores them until the queue is closed and empty.
-fn run(ring: &mut Ring, queue: &Queue) {
+fn run(ring: &mut Ring, queue: &Queue, stored_news: &watch::Sender<Option<Seq>>) {
     while let Some(batch) = queue.next_batch() {
+        let news = batch.records.iter().filter_map(Record::news).max();
         match store(ring, queue, &batch.records) {
             Stored::All => queue.settle(batch, Answer::Stored),
             Stored::InPart => queue.settle(batch, Answer::NotTaken),
             Stored::Stopped => return,
+        }
+        if let Some(news) = news {
+            // Once there is no waiting any more, there is none.
+            stored_news.send_if_modified(|seen| seen.as_mut().is_some_and(|seen| std::mem::replace(seen, news) < news));
         }
         if let Err(error) = ring.checkpoint() {
             log::warn!("{}", report::chain(&error));

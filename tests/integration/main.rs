@@ -33,6 +33,7 @@ mod node_changes;
 mod node_input;
 mod openapi;
 mod permission_matrix;
+mod polls;
 mod power_cut;
 mod proxies;
 mod reload;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::identity::{FileId, Identity};
@@ -16,6 +17,8 @@ struct Shared {
     /// The ring file as the writer opened it; none where there is no ring now.
     ring: RwLock<Option<FileId>>,
     damage: Mutex<Option<String>>,
+    /// How often the file was replaced.
+    generation: AtomicU64,
     forget: Mutex<Vec<Box<dyn Fn() + Send>>>,
 }
 
@@ -42,6 +45,11 @@ impl Gate {
         lock(&self.0.forget).push(Box::new(forget));
     }
 
+    /// How often the file was replaced since the start.
+    pub(in crate::audit) fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Relaxed)
+    }
+
     /// Waits until no reader is within, and lets none in.
     pub(super) fn close(&self) -> RwLockWriteGuard<'_, Option<FileId>> {
         self.0.ring.write().unwrap_or_else(PoisonError::into_inner)
@@ -56,6 +64,7 @@ impl Gate {
     pub(super) fn forget_file(&self) {
         lock(&self.0.forget).iter().for_each(|forget| forget());
         lock(&self.0.damage).take();
+        self.0.generation.fetch_add(1, Ordering::Relaxed);
     }
 }
 
