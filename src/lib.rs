@@ -31,6 +31,9 @@
 //! | [`tls`] | certificates and their keys, handshakes | HTTP |
 //! | [`server`] | start, stop, and the one place where all parts meet | what any part does |
 //! | [`reload`] | what can change while the agent runs, and SIGHUP's way there | what any part does |
+//! | `lifecycle` | what the agent obeys and tells while it serves: signals, the service manager | what any part does |
+//! | `vitals` | whether workers and writer move on | who asks |
+//! | [`systemd`] | the service manager's protocol: readiness, watchdog, passed sockets | any part of the agent |
 //! | [`auth`] | who calls and what they may do: keys, tokens, roles, permissions | the ring, endpoints |
 //! | [`audit`] | entries, classes, the ring, its writer and reader | endpoints |
 //! | [`api`] | endpoints, routes, status codes, `/openapi.json` | SQL, permission checks |
@@ -53,6 +56,14 @@ pub mod tls;
 pub mod server;
 
 pub mod reload;
+
+mod lifecycle;
+
+mod signals;
+
+mod vitals;
+
+pub mod systemd;
 
 pub mod auth;
 

@@ -41,13 +41,21 @@ use door::{DISCONNECT_TIMEOUT, Door};
 /// What the kernel holds back of an answer for a peer that is slow to read. With more, it would say too late that the peer reads on.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
+/// What waits for storage or for another program waits on so many threads a worker. Each thread keeps memory of its own, so that
+/// their number is part of the agent's bounds; more of them would wait for the same disk.
+const BLOCKING_THREADS: usize = 16;
+
 /// Files beside the connections: the ring, its readers, sockets of the runtime, a child process' pipes.
 const OTHER_FILES: u64 = 128;
 
 /// Binds the address. Connections queue from now on, before the agent serves them.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // SO_REUSEADDR is set by std, so that a restart does not wait for old connections.
-    let listener = TcpListener::bind(address)?;
+    adopt(TcpListener::bind(address)?)
+}
+
+/// Makes a listener that was bound elsewhere like one of [`bind`].
+pub(crate) fn adopt(listener: TcpListener) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     // Its connections have it from the listener.
     setsockopt(&listener, sockopt::SndBuf, &SEND_BUFFER_BYTES)?;
@@ -66,10 +74,10 @@ pub(crate) fn reserve_files(connections: usize) {
     }
 }
 
-/// Serves `app` on `listener`, with `tls` over that or nothing else, until the process is told to stop by SIGTERM or SIGINT; then
-/// open calls get their time.
+/// Serves `app` on all listeners, with `tls` over that or nothing else, until its handle is told to stop; then open calls get
+/// their time.
 pub(crate) fn serve<F, I, S, B>(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     limits: &ServerConfig,
     tls: Option<Live<Tls>>,
     writer: Writer,
@@ -88,8 +96,10 @@ where
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    let server = Server::build()
+    let mut server = Server::build()
         .workers(workers)
+        .disable_signals()
+        .worker_max_blocking_threads(BLOCKING_THREADS)
         .max_concurrent_connections(limits.max_connections.div_ceil(workers))
         .shutdown_timeout(limits.shutdown_timeout_s);
     let stopping = server.graceful_shutdown_signal();
@@ -98,7 +108,6 @@ where
         is_stopping.notified().await;
         waited_on.end_waiting();
     });
-    let address = listener.local_addr()?;
     let keep_alive = KeepAlive::Timeout(Duration::from_secs(limits.keep_alive_s));
     let head_timeout = Duration::from_millis(limits.client_timeout_ms);
     let deadlines = PeerDeadlines {
@@ -109,43 +118,50 @@ where
     };
     let write_timeout = Duration::from_millis(limits.write_timeout_ms);
     let door = Door::new(limits.max_connections_per_peer, deadlines, write_timeout, tls, writer);
-    let factory = move || {
-        let (stopping, door) = (stopping.clone(), door.clone());
-        let app = app().into_factory().map_err(|error| error.into().error_response());
-        let app = map_config(app, |()| AppConfig::default());
-        let claimed = apply_fn_factory(app, |mut request: Request, app| {
-            let watch = claim(&mut request);
-            let answer = app.call(request);
-            async move {
-                let mut response = match answer.await {
-                    Ok(response) => response.into().map_into_boxed_body(),
-                    Err(response) => response.into(),
-                };
-                headers::secure(response.headers_mut());
-                Ok::<_, HttpResponse>(response.map_body(|_, body| Answer::new(body, watch)))
-            }
-        });
-        let http = HttpService::build()
-            .keep_alive(keep_alive)
-            .client_request_timeout(head_timeout)
-            .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
-            .on_connect_ext(|stream: &Watched<Channel>, data| {
-                data.insert(stream.watch());
-                if let Channel::Tls(stream) = stream.stream()
-                    && let Some(certificate) = tls::shown(stream)
-                {
-                    data.insert(certificate);
+    let factory = |address: SocketAddr| {
+        let (stopping, door, app) = (stopping.clone(), door.clone(), app.clone());
+        move || {
+            let (stopping, door) = (stopping.clone(), door.clone());
+            let app = app().into_factory().map_err(|error| error.into().error_response());
+            let app = map_config(app, |()| AppConfig::default());
+            let claimed = apply_fn_factory(app, |mut request: Request, app| {
+                let watch = claim(&mut request);
+                let answer = app.call(request);
+                async move {
+                    let mut response = match answer.await {
+                        Ok(response) => response.into().map_into_boxed_body(),
+                        Err(response) => response.into(),
+                    };
+                    headers::secure(response.headers_mut());
+                    Ok::<_, HttpResponse>(response.map_body(|_, body| Answer::new(body, watch)))
                 }
-            })
-            .local_addr(address)
-            .finish::<_, Answer>(claimed);
-        fn_service(move |stream: TcpStream| door.clone().enter(stream)).and_then(http)
+            });
+            let http = HttpService::build()
+                .keep_alive(keep_alive)
+                .client_request_timeout(head_timeout)
+                .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .on_connect_ext(|stream: &Watched<Channel>, data| {
+                    data.insert(stream.watch());
+                    if let Channel::Tls(stream) = stream.stream()
+                        && let Some(certificate) = tls::shown(stream)
+                    {
+                        data.insert(certificate);
+                    }
+                })
+                .local_addr(address)
+                .finish::<_, Answer>(claimed);
+            fn_service(move |stream: TcpStream| door.clone().enter(stream)).and_then(http)
+        }
     };
-    Ok(server.listen("http", listener, factory)?.run())
+    for listener in listeners {
+        let address = listener.local_addr()?;
+        server = server.listen(address.to_string(), listener, factory(address))?;
+    }
+    Ok(server.run())
 }
 
 /// Whether the library takes all that follows for the body, whatever length the head tells.

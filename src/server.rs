@@ -3,14 +3,12 @@
 //! Start: keys and self-test, ring (open intents become entries), writer, listener, workers. Stop: no new calls, open ones get
 //! their time, then the writer stores what is queued.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
-use actix_web::rt::signal::unix::{Signal, SignalKind, signal};
 use actix_web::{App, web};
 use uuid::Uuid;
 
@@ -20,9 +18,12 @@ use crate::audit::{Auditing, Durabilities, Durability, Reader, Writer, WriterOpt
 use crate::auth::{TimeFloor, authenticate};
 use crate::config::{ClassConfig, Config};
 use crate::host::{Changes, Host, HostError, Paths, clock};
+use crate::lifecycle::Lifecycle;
 use crate::listener;
 use crate::operation::Operations;
 use crate::reload::{PartError, ReadConfig, Reloadable, Reloader};
+use crate::signals::Signals;
+use crate::systemd::{Notifier, PassedSocket, SocketError, Sockets};
 
 /// How often it is looked whether the newest time that has been is to be written down.
 const TIME_FLOOR_PERIOD: Duration = Duration::from_mins(10);
@@ -33,8 +34,8 @@ pub enum ServerError {
     /// What the configuration asks for can't be had.
     #[error(transparent)]
     Part(#[from] PartError),
-    /// The system does not tell the agent of SIGHUP.
-    #[error("can't wait for SIGHUP")]
+    /// The system does not tell the agent of signals.
+    #[error("can't listen for signals")]
     Signal(#[source] io::Error),
     /// The boot has no ID.
     #[error("can't tell one boot from another")]
@@ -51,6 +52,9 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// What the service manager passed can't be used.
+    #[error("can't use what the service manager passed")]
+    Passed(#[from] SocketError),
     /// The store failed until the end.
     #[error("{records} records could not be stored before the agent had to stop")]
     Unsaved {
@@ -68,10 +72,10 @@ pub enum ServerError {
 /// An agent that is ready to serve.
 pub struct Server {
     config: Config,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     address: SocketAddr,
     parts: Parts,
-    hangup: Signal,
+    signals: Signals,
     writer_thread: WriterThread,
 }
 
@@ -85,19 +89,28 @@ struct Parts {
 }
 
 impl Server {
-    /// Opens the ring and binds the address. When this returns, the agent can record. At SIGHUP, `read_config` gives the
-    /// configuration that is to be in force then.
-    pub fn start(config: Config, changes: Changes, read_config: ReadConfig) -> Result<Self, ServerError> {
-        let hangup = hangup().map_err(ServerError::Signal)?;
+    /// Opens the ring and binds the address, or takes the sockets that the service manager has bound instead. When this returns,
+    /// the agent can record. At SIGHUP, `read_config` gives the configuration that is to be in force then.
+    pub fn start(
+        config: Config,
+        changes: Changes,
+        sockets: Sockets,
+        read_config: ReadConfig,
+    ) -> Result<Self, ServerError> {
+        let signals = Signals::listen().map_err(ServerError::Signal)?;
         let failed = |source| ServerError::Listen { address: config.server.listen, source };
-        let listener = listener::bind(config.server.listen).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let mut listeners = adopt(sockets)?;
+        if listeners.is_empty() {
+            listeners.push(listener::bind(config.server.listen).map_err(failed)?);
+        }
         listener::reserve_files(config.server.max_connections);
-        if !address.ip().is_loopback() && !config.tls.is_on() {
+        let bound = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        for address in bound.iter().filter(|address| !address.ip().is_loopback() && !config.tls.is_on()) {
             log::warn!(
                 "{address} is not a loopback address, and there is no TLS: tokens can be read on their way (server.plaintext)"
             );
         }
+        let address = bound[0];
         let time_floor = Arc::new(TimeFloor::open(&config.state_dir));
         let reloadable = Reloadable::new(&config, describe, &time_floor)?;
         let reloader =
@@ -129,19 +142,21 @@ impl Server {
             reloader,
         };
         let parts = Parts { reloadable, time_floor, auditing: web::Data::new(auditing), state: web::Data::new(state) };
-        Ok(Self { config, listener, address, parts, hangup, writer_thread })
+        Ok(Self { config, listeners, address, parts, signals, writer_thread })
     }
 
-    /// The address that it listens on.
+    /// The address that it listens on; the first of several.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until the process is told to stop by SIGTERM or SIGINT.
-    pub fn run(self) -> Result<(), ServerError> {
-        let Self { config, listener, parts, hangup, writer_thread, .. } = self;
+    /// Serves until the process is told to stop by SIGTERM or SIGINT, and tells the service manager how it is.
+    pub fn run(self, notifier: Notifier) -> Result<(), ServerError> {
+        let Self { config, listeners, address, parts, signals, writer_thread } = self;
+        let at = format!("{address}{}", config.server.base_path);
+        let lifecycle = Lifecycle::new(notifier, at, parts.state.writer.clone());
         let time_floor = Arc::clone(&parts.time_floor);
-        let served = actix_web::rt::System::new().block_on(serve(&config, listener, parts, hangup));
+        let served = actix_web::rt::System::new().block_on(serve(&config, listeners, parts, signals, lifecycle));
         time_floor.keep_at_end();
         let stored = writer_thread.stop();
         served.map_err(ServerError::Serve)?;
@@ -149,12 +164,20 @@ impl Server {
     }
 }
 
-async fn serve(config: &Config, listener: TcpListener, parts: Parts, hangup: Signal) -> io::Result<()> {
+async fn serve(
+    config: &Config,
+    listeners: Vec<TcpListener>,
+    parts: Parts,
+    signals: Signals,
+    lifecycle: Lifecycle,
+) -> io::Result<()> {
     let (base_path, max_body_bytes) = (config.server.base_path.clone(), config.server.max_body_bytes);
     let time_floor = Arc::clone(&parts.time_floor);
     let (writer, reloader) = (parts.state.writer.clone(), Arc::clone(&parts.state.reloader));
     let tls = parts.reloadable.tls.clone();
+    let worker = lifecycle.clone();
     let app = move || {
+        worker.watch_worker();
         let Parts { reloadable, auditing, state, .. } = parts.clone();
         App::new()
             .app_data(web::Data::new(reloadable.authenticator))
@@ -166,9 +189,9 @@ async fn serve(config: &Config, listener: TcpListener, parts: Parts, hangup: Sig
             .wrap(from_fn(audit))
             .wrap(from_fn(authenticate))
     };
-    let server = listener::serve(listener, &config.server, tls, writer, app)?;
+    let server = listener::serve(listeners, &config.server, tls, writer, app)?;
     actix_web::rt::spawn(keep_time(time_floor));
-    actix_web::rt::spawn(reload_at_hangup(hangup, reloader, server.handle()));
+    lifecycle.begin(signals, reloader, &server.handle());
     server.await
 }
 
@@ -182,25 +205,14 @@ async fn keep_time(time_floor: Arc<TimeFloor>) {
     }
 }
 
-/// From now on a SIGHUP does not end the process. One that comes before the agent serves is waiting for it then.
-fn hangup() -> io::Result<Signal> {
-    // Any runtime's signals are those of the process.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { signal(SignalKind::hangup()) })
-}
-
-/// SIGHUP reloads; where it says that the terminal is closed from which the agent was started, the agent stops as by Ctrl-C.
-async fn reload_at_hangup(mut hangup: Signal, reloader: Arc<Reloader>, server: ServerHandle) {
-    let has_terminal = io::stderr().is_terminal();
-    while hangup.recv().await.is_some() {
-        if has_terminal && !io::stderr().is_terminal() {
-            server.stop(true).await;
-            return;
-        }
-        let reloader = Arc::clone(&reloader);
-        // It reads files, and storage can hang; one after the other. Only a panic is an error, and it has been told.
-        let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
-    }
+/// What the service manager has bound for the agent.
+fn adopt(sockets: Sockets) -> Result<Vec<TcpListener>, ServerError> {
+    let adopt = |socket: PassedSocket| {
+        let name = socket.name.clone();
+        let listener = socket.into_tcp().map_err(|socket| SocketError::Kind { name: socket.name })?;
+        listener::adopt(listener).map_err(|source| SocketError::Refused { name, source })
+    };
+    Ok(sockets.into_iter().map(adopt).collect::<Result<_, _>>()?)
 }
 
 /// The OpenAPI document, which tells what needs no token.

@@ -256,6 +256,11 @@ impl Writer {
         self.queue.health()
     }
 
+    /// How long the writer has been at one write, sync or checkpoint; none where it is at none.
+    pub fn busy_for(&self) -> Option<Duration> {
+        self.queue.busy_for()
+    }
+
     /// The durability and window of a class.
     pub const fn durability(&self, class: Class) -> (Durability, Duration) {
         self.durabilities.0[class.index()]

@@ -175,6 +175,7 @@ impl From<ServerError> for CliError {
             | ServerError::Unsaved { .. } => Exit::IoErr,
             ServerError::Ring(RingError::Thread { .. } | RingError::Random)
             | ServerError::BootId(_)
+            | ServerError::Passed(_)
             | ServerError::Signal(_)
             | ServerError::BootIdForm(_) => Exit::OsErr,
         };

@@ -1,6 +1,6 @@
 //! The log's level and form.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use env_logger::Builder;
 use log::{Level, LevelFilter};
@@ -14,14 +14,21 @@ pub(super) fn start(level: LogLevel) {
     // What peers do wrong on a connection is for the ring, not for the journal, which they could flood with it.
     builder.filter_module("actix_http", LevelFilter::Off).filter_module("actix_server", LevelFilter::Warn);
     builder.parse_default_env();
-    // systemd sets it where standard error is connected to the journal (systemd.exec(5)), which adds times by itself.
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
+    if is_journal() {
         builder.format(|line, record| {
             writeln!(line, "<{}>{}: {}", priority(record.level()), record.target(), record.args())
         });
     }
     // Only a second logger in the process is an error, and then there is one already.
     let _ = builder.try_init();
+}
+
+/// Whether standard error is the journal, which adds times by itself: systemd says which stream it connected (systemd.exec(5)), and what
+/// is started from there may have been given another one.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let own = nix::sys::stat::fstat(io::stderr());
+    own.is_ok_and(|own| stream == format!("{}:{}", own.st_dev, own.st_ino))
 }
 
 const fn filter(level: LogLevel) -> LevelFilter {

@@ -12,7 +12,8 @@ use crate::auth::{Grant, TokenIssuer};
 use crate::config::Config;
 use crate::host::{Changes, clock};
 use crate::reload::signing_key;
-use crate::server::Server;
+use crate::server::{Server, ServerError};
+use crate::systemd::{Notifier, Sockets};
 
 /// Seconds that the token on the terminal is good for.
 const DEV_TOKEN_S: u32 = 3_600;
@@ -32,20 +33,22 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), CliError> {
+        // Before anything is opened that could be taken for one of them.
+        let sockets = Sockets::take().map_err(ServerError::Passed)?;
         let sources = self.options.sources(self.listen)?;
         let read_config = move || Config::load(&sources, std::env::vars_os());
         let config = read_config()?;
         logging::start(config.log.level);
         forbid_dumps();
         let changes = if self.options.dev && !self.apply_changes { Changes::Refuse } else { Changes::Apply };
-        let server = Server::start(config.clone(), changes, Box::new(read_config))?;
+        let server = Server::start(config.clone(), changes, sockets, Box::new(read_config))?;
         let scheme = if config.tls.is_on() { "https" } else { "http" };
         let url = format!("{scheme}://{}{}", server.address(), config.server.base_path);
         log::info!("listening on {url}, state in {}", config.state_dir.display());
         if self.options.dev {
             welcome(&config, changes, &url)?;
         }
-        Ok(server.run()?)
+        Ok(server.run(Notifier::from_environment())?)
     }
 }
 

@@ -41,6 +41,7 @@ mod response_headers;
 mod ring_property;
 mod schema_versions;
 mod secrets;
+mod service_manager;
 mod slow_clients;
 mod spelling;
 mod start_up;

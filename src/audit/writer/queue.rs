@@ -78,8 +78,8 @@ struct State {
     dropped: [u64; 3],
     /// Whether the thread has to look after the ring, although nothing is queued.
     looks: bool,
-    /// Since when a batch is being stored.
-    storing_since: Option<Instant>,
+    /// Since when the thread has been at one attempt to store, or at what it does after it.
+    busy_since: Option<Instant>,
     /// Why the last attempt to store failed.
     failure: Option<String>,
     /// Since when nothing more is expected.
@@ -102,7 +102,7 @@ impl Queue {
             last_intent: IntentNumber(0),
             dropped: [0; 3],
             looks: false,
-            storing_since: None,
+            busy_since: None,
             failure: None,
             closed: None,
         };
@@ -187,12 +187,17 @@ impl Queue {
     /// Why the store can't be relied on now: the last attempt failed, or the present one takes too long.
     pub(super) fn health(&self) -> Result<(), StoreError> {
         let state = self.lock();
-        match (&state.failure, state.closed, state.storing_since) {
+        match (&state.failure, state.closed, state.busy_since) {
             (Some(failure), ..) => Err(StoreError::Failing(failure.clone())),
             (None, Some(_), _) => Err(StoreError::Closed),
             (None, None, Some(since)) if since.elapsed() > STORE_DEADLINE => Err(StoreError::TimedOut),
             (None, None, _) => Ok(()),
         }
+    }
+
+    /// How long the thread has been at the same thing; none where it waits for something to do, or for its next attempt.
+    pub(super) fn busy_for(&self) -> Option<Duration> {
+        self.lock().busy_since.map(|since| since.elapsed())
     }
 
     /// What is queued is stored, then the thread ends. What is queued after that is not stored.
@@ -213,12 +218,13 @@ impl Queue {
     /// Waits until something has to be stored. None: the queue is closed and empty.
     pub(super) fn next_batch(&self) -> Option<Batch> {
         let mut state = self.lock();
+        state.busy_since = None;
         loop {
             let now = Instant::now();
             let is_due =
                 state.closed.is_some() || state.is_full(self.batch_bytes) || state.due.is_some_and(|due| due <= now);
             if is_due && state.has_work() || std::mem::take(&mut state.looks) {
-                state.storing_since = Some(now);
+                state.busy_since = Some(now);
                 return Some(state.take_batch(self.batch_bytes));
             }
             if state.closed.is_some() {
@@ -237,7 +243,8 @@ impl Queue {
         {
             let mut state = self.lock();
             state.settled += batch.queued;
-            state.storing_since = None;
+            // The WAL may have to be moved now, which can hang as well.
+            state.busy_since = Some(Instant::now());
             for (left, stored) in state.dropped.iter_mut().zip(batch.dropped) {
                 *left -= stored;
             }
@@ -271,10 +278,12 @@ impl Queue {
     /// Waits before the next attempt. Gives how long the queue has been closed, if it is.
     pub(super) fn pause(&self, pause: Duration) -> Option<Duration> {
         let mut state = self.lock();
+        state.busy_since = None;
         let until = Instant::now() + pause;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        state.busy_since = Some(Instant::now());
         state.closed.map(|since| since.elapsed())
     }
 

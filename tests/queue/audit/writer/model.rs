@@ -174,6 +174,23 @@ fn a_writer_that_dies_leaves_nobody_waiting_who_came_before() {
 }
 
 #[test]
+fn what_the_writer_does_is_seen_from_outside_until_it_waits() {
+    in_every_order(|| {
+        let store = Store::new(8);
+        assert_eq!(store.queue.busy_for(), None);
+        let (_, commit) = store.queue.push_strict(entry(), None, store.place());
+        let batch = store.queue.next_batch().unwrap();
+        assert!(store.queue.busy_for().is_some(), "it stores");
+        store.queue.settle(batch, Answer::Stored);
+        block_on(commit).unwrap();
+        assert!(store.queue.busy_for().is_some(), "it may be moving the WAL");
+        store.queue.close();
+        assert!(store.queue.next_batch().is_none());
+        assert_eq!(store.queue.busy_for(), None);
+    });
+}
+
+#[test]
 fn a_flush_returns_when_all_before_it_is_stored() {
     in_every_order(|| {
         let store = Store::new(8);

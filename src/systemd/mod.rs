@@ -1,0 +1,11 @@
+//! The service manager, as its service sees it.
+//!
+//! Owns the two halves of its protocol: [`Notifier`] tells it how the agent is (`sd_notify(3)`), [`Sockets`] takes what it has bound
+//! for the agent (`sd_listen_fds(3)`). Works without it, too: then nobody is told, and nothing is taken. Knows no part of the
+//! agent.
+
+mod notifier;
+mod sockets;
+
+pub use notifier::Notifier;
+pub use sockets::{PassedSocket, SocketError, Sockets};
