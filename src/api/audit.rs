@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::encoding::Encoding;
 use super::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
-use super::export::{Export, Format};
+use super::export::Export;
+use super::format::Format;
 use super::freshness::{Fresh, News, Patience, Tag};
 use super::json::{Json, write};
 use super::page::{NextCursor, Page, ReadPage};
@@ -53,6 +54,8 @@ const EXPORT: Endpoint = Endpoint {
         content: &[
             ("application/json", schema_of::<AuditExport>),
             ("application/x-ndjson", schema_of::<ServedEntry<'static>>),
+            ("text/csv", schema_of::<String>),
+            ("application/vnd.fdo.journal", schema_of::<String>),
         ],
     },
     errors: &[],

@@ -73,7 +73,7 @@ impl Encoding {
 }
 
 /// A weight in thousandths (RFC 9110, section 12.4.2); 1000 where none is given, 0 where it is none.
-fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
+pub(super) fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     let Some(weight) = parameters.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q="))) else {
         return 1_000;
     };

@@ -9,54 +9,25 @@ use actix_web::body::BoxBody;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, Responder, web};
 use futures_util::stream;
-use schemars::JsonSchema;
+use uuid::Uuid;
 
 use super::encoding::{Encoder, Encoding};
-use super::json::{Pending, write};
+use super::format::{Format, Now};
+use super::json::Pending;
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
-use crate::audit::{Scan, ScanStep};
+use crate::audit::Scan;
+use crate::audit::redact::bounded;
+use crate::host::clock;
 
 /// Entries in one step.
 const STEP_ENTRIES: u64 = 512;
 
-/// How an export is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
-pub(super) enum Format {
-    /// One object: `items`, then `total_items` and `evicted_items`.
-    Json,
-    /// One entry a line; a last line `{"gap": ...}` where entries were evicted meanwhile.
-    Ndjson,
-}
+/// The longest name of a node (`gethostname(2)`), some of it escaped.
+const HOSTNAME_MAX_BYTES: usize = 256;
 
-impl Format {
-    /// The format with that name.
-    pub(super) fn named(name: &str) -> Result<Self, ApiError> {
-        match name {
-            "json" => Ok(Self::Json),
-            "ndjson" => Ok(Self::Ndjson),
-            _ => Err(ApiError::BadRequest("format takes json or ndjson.".to_owned())),
-        }
-    }
-
-    /// The format that an `Accept` header names; JSON where it names none of ours.
-    pub(super) fn accepted(accept: &str) -> Self {
-        let mut types = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
-        let is_ndjson = |media: &str| ["application/x-ndjson", "application/ndjson"].contains(&media);
-        match types.find(|media| is_ndjson(media) || *media == "application/json") {
-            Some(media) if is_ndjson(media) => Self::Ndjson,
-            _ => Self::Json,
-        }
-    }
-
-    const fn media_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Ndjson => "application/x-ndjson",
-        }
-    }
-}
+/// Room for most chunks.
+const CHUNK_BYTES: usize = 320 * 1024;
 
 /// An export about to be streamed.
 pub(super) struct Export {
@@ -76,16 +47,11 @@ impl Responder for Export {
         self.pending.tell(&mut response);
         self.encoding.tell(&mut response);
         let Self { state, scan, format, encoding, .. } = self;
-        let progress = Progress {
-            state,
-            scan,
-            format,
-            encoder: encoding.encoder(),
-            begun: false,
-            exported: 0,
-            evicted: 0,
-            ended: false,
-        };
+        // A node without a name has entries all the same.
+        let hostname = state.host.hostname().map(|reading| reading.hostname).unwrap_or_default();
+        let hostname = bounded(&hostname, HOSTNAME_MAX_BYTES);
+        let work = Work { scan, format, encoder: encoding.encoder(), hostname, exported: 0, evicted: 0 };
+        let progress = Progress { state, work, begun: false, ended: false };
         response.streaming(stream::try_unfold(progress, Progress::next))
     }
 }
@@ -93,13 +59,19 @@ impl Responder for Export {
 /// How far an export has come.
 struct Progress {
     state: Arc<AppState>,
+    work: Work,
+    begun: bool,
+    ended: bool,
+}
+
+/// What goes to where reading may block, and comes back.
+struct Work {
     scan: Scan,
     format: Format,
     encoder: Encoder,
-    begun: bool,
+    hostname: String,
     exported: u64,
     evicted: u64,
-    ended: bool,
 }
 
 impl Progress {
@@ -108,65 +80,45 @@ impl Progress {
         if self.ended {
             return Ok(None);
         }
-        let (format, mut scan, is_first) = (self.format, self.scan, !self.begun);
-        let mut follows = self.exported > 0;
-        let (mut chunk, step, scan) = self
+        let (mut work, is_first, boot_id) = (self.work, !self.begun, self.state.ring.boot_id);
+        let (chunk, work) = self
             .state
             .read(RingDeadline::from_now(), move |reader| {
-                let mut chunk = Vec::with_capacity(64 * 1024);
-                if is_first && format == Format::Json {
-                    chunk.extend_from_slice(b"{\"items\":[");
+                let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+                if is_first {
+                    work.format.begin(&mut chunk);
                 }
-                let step = reader.scan_step(&mut scan, STEP_ENTRIES, |entry| {
-                    if format == Format::Json && std::mem::replace(&mut follows, true) {
-                        chunk.push(b',');
-                    }
-                    write(&mut chunk, entry);
-                    if format == Format::Ndjson {
-                        chunk.push(b'\n');
-                    }
+                let Work { scan, format, hostname, exported, .. } = &mut work;
+                let step = reader.scan_step(scan, STEP_ENTRIES, |entry| {
+                    format.entry(&mut chunk, entry, *exported, hostname);
+                    *exported += 1;
                 })?;
-                Ok((chunk, step, scan))
+                work.evicted += step.evicted.iter().sum::<u64>();
+                if work.scan.is_done() {
+                    work.end(&mut chunk, boot_id);
+                }
+                let mut chunk = work.encoder.push(chunk);
+                if work.scan.is_done() {
+                    chunk.extend(work.encoder.finish());
+                }
+                Ok((chunk, work))
             })
             .await?;
-        let ScanStep { entries, evicted } = step;
         self.begun = true;
-        self.exported += entries;
-        self.evicted += evicted.iter().sum::<u64>();
-        self.ended = scan.is_done();
-        self.scan = scan;
-        if self.ended {
-            self.finish(&mut chunk);
-        }
-        let mut chunk = self.encoder.push(chunk);
-        if self.ended {
-            chunk.extend(self.encoder.finish());
-        }
+        self.ended = work.scan.is_done();
+        self.work = work;
         Ok(Some((chunk.into(), self)))
-    }
-
-    fn finish(&self, chunk: &mut Vec<u8>) {
-        let Self { exported, evicted, .. } = self;
-        let end = match self.format {
-            Format::Json => format!("],\"total_items\":{exported},\"evicted_items\":{evicted}}}"),
-            Format::Ndjson if *evicted > 0 => format!("{{\"gap\":{{\"evicted_items\":{evicted}}}}}\n"),
-            Format::Ndjson => return,
-        };
-        chunk.extend_from_slice(end.as_bytes());
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_is_the_default_and_ndjson_comes_when_it_is_asked_for() {
-        for accept in ["", "*/*", "application/json", "text/html, application/json;q=0.9, application/x-ndjson"] {
-            assert_eq!(Format::accepted(accept), Format::Json, "{accept}");
-        }
-        for accept in ["application/x-ndjson", "application/x-ndjson;q=0.5, */*", "application/ndjson"] {
-            assert_eq!(Format::accepted(accept), Format::Ndjson, "{accept}");
-        }
+impl Work {
+    fn end(&self, chunk: &mut Vec<u8>, boot_id: Uuid) {
+        let now = Now {
+            hostname: &self.hostname,
+            boot_id,
+            timestamp_ms: clock::wall_clock_ms(),
+            monotonic_us: clock::monotonic_us(),
+        };
+        self.format.end(chunk, self.exported, self.evicted, &now);
     }
 }

@@ -8,6 +8,7 @@ mod encoding;
 pub mod endpoint;
 mod error;
 mod export;
+mod format;
 mod freshness;
 mod health;
 mod json;

@@ -19,6 +19,7 @@ mod every_call;
 mod exact;
 mod filters;
 mod flood;
+mod formats;
 mod handlers;
 mod injection;
 mod intent;

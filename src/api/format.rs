@@ -1,0 +1,141 @@
+//! The formats in which entries are exported, and which of them a caller wants.
+
+mod csv;
+mod journal;
+
+use schemars::JsonSchema;
+
+use super::ApiError;
+use super::encoding::weight;
+use super::json::write;
+use crate::audit::ServedEntry;
+pub(super) use journal::Now;
+
+/// How an export is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum Format {
+    /// One object: `items`, then `total_items` and `evicted_items`.
+    Json,
+    /// One entry a line; a last line `{"gap": ...}` where entries were evicted meanwhile.
+    Ndjson,
+    /// RFC 4180 with a header line; a last line `#gap,...` where entries were evicted meanwhile.
+    Csv,
+    /// The Journal Export Format of systemd.
+    Journal,
+}
+
+impl Format {
+    const ALL: [Self; 4] = [Self::Json, Self::Ndjson, Self::Csv, Self::Journal];
+
+    /// The format with that name.
+    pub(super) fn named(name: &str) -> Result<Self, ApiError> {
+        let named = Self::ALL.into_iter().find(|format| format.name() == name);
+        named.ok_or_else(|| ApiError::BadRequest("format takes json, ndjson, csv or journal.".to_owned()))
+    }
+
+    /// The format that an `Accept` header (RFC 9110, section 12.5.1) weighs most; JSON where it names none of ours, and the first one
+    /// named of those that weigh the same.
+    pub(super) fn accepted(accept: &str) -> Self {
+        let ranges = accept.split(',').filter_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let media_type = parts.next()?.to_ascii_lowercase();
+            let format = match media_type.as_str() {
+                "application/ndjson" => Self::Ndjson,
+                "*/*" | "application/*" => Self::Json,
+                "text/*" => Self::Csv,
+                _ => Self::ALL.into_iter().find(|format| format.media_type().split(';').next() == Some(&media_type))?,
+            };
+            Some((weight(parts), format))
+        });
+        let best =
+            ranges.filter(|(weight, _)| *weight > 0).reduce(|best, next| if next.0 > best.0 { next } else { best });
+        best.map_or(Self::Json, |(_, format)| format)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+            Self::Journal => "journal",
+        }
+    }
+
+    /// The media type of an export.
+    pub(super) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Journal => "application/vnd.fdo.journal",
+        }
+    }
+
+    /// Writes what comes before the entries.
+    pub(super) fn begin(self, body: &mut Vec<u8>) {
+        match self {
+            Self::Json => body.extend_from_slice(b"{\"items\":["),
+            Self::Csv => csv::header(body),
+            Self::Ndjson | Self::Journal => {}
+        }
+    }
+
+    /// Writes an entry of this node behind so many others.
+    pub(super) fn entry(self, body: &mut Vec<u8>, entry: &ServedEntry<'_>, others: u64, hostname: &str) {
+        match self {
+            Self::Json => {
+                if others > 0 {
+                    body.push(b',');
+                }
+                write(body, entry);
+            }
+            Self::Ndjson => {
+                write(body, entry);
+                body.push(b'\n');
+            }
+            Self::Csv => csv::row(body, entry),
+            Self::Journal => journal::entry(body, entry, hostname),
+        }
+    }
+
+    /// Writes what comes after the entries: how many there were, and how many were evicted before they could be read.
+    pub(super) fn end(self, body: &mut Vec<u8>, entries: u64, evicted: u64, now: &Now<'_>) {
+        let end = match self {
+            Self::Json => format!("],\"total_items\":{entries},\"evicted_items\":{evicted}}}"),
+            _ if evicted == 0 => return,
+            Self::Ndjson => format!("{{\"gap\":{{\"evicted_items\":{evicted}}}}}\n"),
+            Self::Csv => format!("#gap,evicted_items,{evicted}\r\n"),
+            Self::Journal => return journal::gap(body, evicted, now),
+        };
+        body.extend_from_slice(end.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_is_what_the_caller_weighs_most_and_json_where_he_does_not_care() {
+        let json = [
+            "",
+            "*/*",
+            "application/json",
+            "text/html, application/json;q=0.9, application/x-ndjson;q=0.1",
+            "image/png",
+        ];
+        for accept in json {
+            assert_eq!(Format::accepted(accept), Format::Json, "{accept}");
+        }
+        for accept in
+            ["application/x-ndjson", "application/x-ndjson;q=0.5, */*;q=0.1", "application/ndjson, text/csv;q=0.9"]
+        {
+            assert_eq!(Format::accepted(accept), Format::Ndjson, "{accept}");
+        }
+        for accept in ["text/csv", "application/json;q=0, text/csv;q=0.1", "TEXT/CSV; charset=utf-8; q=1.0"] {
+            assert_eq!(Format::accepted(accept), Format::Csv, "{accept}");
+        }
+        assert_eq!(Format::accepted("application/vnd.fdo.journal"), Format::Journal);
+    }
+}
