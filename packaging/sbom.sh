@@ -6,12 +6,8 @@ cd "$(dirname "$0")/.."
 
 out=${1:?usage: packaging/sbom.sh FILE [TARGET]}
 target=${2:-$(rustc -vV | sed -n 's/^host: //p')}
-version=0.5.9
-tools=$PWD/target/ci-tools
-if ! "$tools/bin/cargo-cyclonedx" --version 2>/dev/null | grep -q "$version"; then
-  CARGO_TARGET_DIR=$tools/build cargo install -q --locked --root "$tools" "cargo-cyclonedx@$version"
-fi
+.ci/tool cargo-cyclonedx 0.5.9
 mkdir -p "$(dirname "$out")"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-PATH=$tools/bin:$PATH cargo cyclonedx --format json --spec-version 1.5 --target "$target" --no-build-deps --override-filename nodeaudit-sbom -q
+PATH=$PWD/target/ci-tools/bin:$PATH cargo cyclonedx --format json --spec-version 1.5 --target "$target" --no-build-deps --override-filename nodeaudit-sbom -q
 mv nodeaudit-sbom.json "$out"
