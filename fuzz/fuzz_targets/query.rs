@@ -29,6 +29,10 @@ fn list(query: &str) {
     let (status, body) = AGENT.get(&format!("/audit?{query}"));
     let (filters, pairs): (Vec<_>, Vec<_>) =
         pairs(query).into_iter().partition(|(name, _)| Filter::NAMES.contains(&name.as_str()));
+    if pairs.iter().any(|(name, _)| CURSOR_NAMES.contains(&name.as_str())) {
+        assert!(matches!(status, 200 | 400), "{query}: {status}");
+        return;
+    }
     let page = if are_filters(&filters) { page(&pairs) } else { None };
     let Some((limit, offset)) = page else {
         assert_eq!(status, 400, "{query}");
@@ -42,6 +46,9 @@ fn list(query: &str) {
     assert_eq!(seqs.len() as u64, limit.min(total.saturating_sub(offset)), "{query}: {total}");
     assert!(seqs.is_sorted_by(|newer, older| newer > older), "{query}: {seqs:?}");
 }
+
+/// What chooses a page by a place between two entries: the tests follow such pages.
+const CURSOR_NAMES: [&str; 6] = ["after", "before", "as_of", "epoch", "known", "wait"];
 
 /// Whether each of them is one, and none comes twice.
 fn are_filters(pairs: &[(String, String)]) -> bool {

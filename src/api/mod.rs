@@ -13,6 +13,7 @@ mod freshness;
 mod health;
 mod json;
 mod links;
+mod metrics;
 mod node;
 mod openapi;
 mod page;

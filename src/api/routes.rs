@@ -13,7 +13,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpMessage, HttpResponse, Resource, ResponseError, guard, web};
 
 use super::endpoint::Endpoint;
-use super::{ApiError, audit, health, node, version};
+use super::{ApiError, audit, health, metrics, node, version};
 use crate::audit::{CallFailure, Verdict};
 use crate::operation::Method;
 
@@ -22,6 +22,7 @@ pub fn endpoints() -> Vec<Endpoint> {
     let mut endpoints = node::endpoints();
     endpoints.extend(audit::ENDPOINTS);
     endpoints.extend(health::ENDPOINTS);
+    endpoints.extend(metrics::ENDPOINTS);
     endpoints.extend(version::ENDPOINTS);
     endpoints
 }

@@ -11,6 +11,7 @@ mod class;
 pub mod connection;
 mod entry;
 pub mod filter;
+pub mod metrics;
 mod middleware;
 mod paging;
 mod reader;
@@ -23,6 +24,7 @@ mod writer;
 pub use class::{Class, Durability};
 pub use entry::{Arrival, Call, Entry, EntryId, Outcome, Seq, ServedEntry};
 pub use filter::{Filter, FilterError};
+pub use metrics::{Counts, Metrics};
 pub use middleware::{AUDIT_ID, Auditing, CallFailure, OnStoreFailure, Verdict, audit};
 pub use reader::{
     ClassCounts, ClassFacts, Cursor, Gap, GapReason, Known, Order, ReadError, Reader, RingFacts, Scan, ScanStep,

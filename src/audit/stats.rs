@@ -28,6 +28,9 @@ pub struct AuditStatus {
     /// Why entries can't be stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// How long the last transaction took that stored entries, in microseconds; none since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_commit_us: Option<u64>,
     /// Entries held.
     pub entries: u64,
     /// Entries that the ring holds at most.
@@ -120,6 +123,7 @@ impl AuditStatus {
             origin: facts.origin,
             health: if failure.is_some() { StoreHealth::Failing } else { StoreHealth::Ok },
             failure,
+            last_commit_us: writer.metrics().last_commit_us,
             entries: sum(|class| class.entries),
             max_entries: options.max_entries,
             bytes: bytes_of_files(&options.state_dir),

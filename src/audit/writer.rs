@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::class::{Class, Durability};
 use super::entry::{Call, Entry, EntryId, Seq};
+use super::metrics::{Counts, Metrics};
 use super::ring::{IntentNumber, Record, Ring, RingError};
 use crate::report;
 use queue::{Answer, Queue};
@@ -115,6 +116,7 @@ pub struct Writer {
     intents: Arc<Semaphore>,
     durabilities: Durabilities,
     run_tag: u32,
+    metrics: Arc<Metrics>,
     /// The seq of the newest entry that is no reading of the log, stored or not.
     news: Arc<AtomicU64>,
     /// The newest stored entry that is no reading of the log; none when nobody is to wait for one any more.
@@ -136,6 +138,8 @@ impl Writer {
         let queue = Arc::new(Queue::new(last_seq, ring.batch_bytes(), denied_entries));
         let stored_news = watch::Sender::new(Some(last_seq));
         let thread_news = stored_news.clone();
+        let metrics = Arc::<Metrics>::default();
+        let thread_metrics = Arc::clone(&metrics);
         let news = Arc::new(AtomicU64::new(last_seq.0));
         let run_tag = ring.run_tag();
         let intents = Arc::new(Semaphore::new(ring.open_intents_max()));
@@ -143,14 +147,16 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("audit-writer".to_owned())
             .spawn(move || {
-                let stored = catch_unwind(AssertUnwindSafe(|| run(&mut ring, &thread_queue, &thread_news)));
+                let stored =
+                    catch_unwind(AssertUnwindSafe(|| run(&mut ring, &thread_queue, &thread_metrics, &thread_news)));
                 if stored.is_err() {
                     thread_queue.fail("the audit writer panicked; the agent has to be started again");
                 }
             })
             .map_err(|source| RingError::Thread { source })?;
         let places = Arc::new(Semaphore::new(max_pending));
-        let writer = Self { queue: Arc::clone(&queue), places, intents, durabilities, run_tag, news, stored_news };
+        let writer =
+            Self { queue: Arc::clone(&queue), places, intents, durabilities, run_tag, metrics, news, stored_news };
         Ok((writer, WriterThread { queue, thread: Some(thread) }))
     }
 
@@ -189,6 +195,7 @@ impl Writer {
     /// Hands in the entry of a finished call. Never waits, so that it can be done while a future is dropped.
     pub fn record(&self, entry: Entry, intent: Option<IntentNumber>, place: Place) -> Recorded {
         let (durability, window) = self.durability(entry.class);
+        self.metrics.call(entry.class, &entry);
         let (class, is_news) = (entry.class, !entry.is_reading_of_log());
         let (given, commit) = match durability {
             Durability::Strict => {
@@ -224,6 +231,11 @@ impl Writer {
     /// The tag of the run in the IDs of its entries.
     pub const fn run_tag(&self) -> u32 {
         self.run_tag
+    }
+
+    /// What was counted since the start.
+    pub fn metrics(&self) -> Counts {
+        self.metrics.counts()
     }
 
     /// The newest entry that is no reading of the log, stored or not.
@@ -289,14 +301,16 @@ impl Drop for WriterThread {
 }
 
 /// Takes batches from the queue and stores them until the queue is closed and empty.
-fn run(ring: &mut Ring, queue: &Queue, stored_news: &watch::Sender<Option<Seq>>) {
+fn run(ring: &mut Ring, queue: &Queue, metrics: &Metrics, stored_news: &watch::Sender<Option<Seq>>) {
     while let Some(batch) = queue.next_batch() {
         let news = batch.records.iter().filter_map(Record::news).max();
+        let begun = Instant::now();
         match store(ring, queue, &batch.records) {
             Stored::All => queue.settle(batch, Answer::Stored),
             Stored::InPart => queue.settle(batch, Answer::NotTaken),
             Stored::Stopped => return,
         }
+        metrics.commit(begun.elapsed());
         if let Some(news) = news {
             // Once there is no waiting any more, there is none.
             stored_news.send_if_modified(|seen| seen.as_mut().is_some_and(|seen| std::mem::replace(seen, news) < news));

@@ -33,7 +33,7 @@ const fn change(operation_id: &'static str, body: Option<&'static str>) -> Call 
     Call { operation_id, path: &[], body, answers: &[503] }
 }
 
-const CALLS: [Call; 30] = [
+const CALLS: [Call; 31] = [
     read("GetNodeHostname"),
     change("PutNodeHostname", Some(r#"{"hostname": "node-7"}"#)),
     read("GetNodeStatus"),
@@ -62,6 +62,7 @@ const CALLS: [Call; 30] = [
     Call { path: &[("id", "018f0000-0000-7000-8000-000000000000")], answers: &[404], ..read("GetAuditLogByID") },
     read("GetHealth"),
     read("GetHealthReady"),
+    read("GetMetrics"),
     read("GetVersion"),
     read("GetOpenapi"),
 ];

@@ -29,6 +29,7 @@ mod kth_fault;
 mod limits;
 mod lost_file;
 mod media;
+mod metrics;
 mod misplaced_pages;
 mod node_changes;
 mod node_input;
