@@ -26,6 +26,7 @@ if [ -n "${BLESS:-}" ]; then
 fi
 echo "$counted" | awk '
   NR == FNR { if ($1 != "#") figure[$1] = $2; next }
+  !($1 in figure) { printf "%-7s %13d instructions, no figure stored\n", $1, $2; next }
   { change = 100 * ($2 / figure[$1] - 1); printf "%-7s %13d instructions, %+.1f %%\n", $1, $2, change; if (change > 5) slower = 1 }
   END { if (slower) print "more than 5 % above benches/instructions.txt: find out why, or BLESS=1 if it is worth it"; exit slower }
 ' "$stored" -
