@@ -3,7 +3,7 @@
 use nodeaudit::auth::Permission;
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Request, Response, assert_is_error};
+use crate::support::{Agent, Node, Request, Response, assert_is_error};
 
 /// The fields of the contract in its order, then those of ours that every entry has.
 const CONTRACT_FIELDS: [&str; 10] =
@@ -214,4 +214,23 @@ fn the_status_describes_the_ring_it_counts() {
         assert_eq!(status[nothing], 0, "{nothing}");
     }
     assert!(status["bytes"].as_u64() <= status["max_bytes"].as_u64());
+}
+
+#[test]
+fn the_contract_holds_below_the_path_that_its_clients_call() {
+    let agent = Node::new("server.base_path = \"/api\"\n").start();
+    let token = agent.token(&["admin"]);
+    let get = |path: &str| agent.call(&Request::get(path).bearer(&token));
+    (0..3).for_each(|_| drop(get("/api/node/hostname")));
+    let first = get("/api/audit?limit=2");
+    let page = first.json();
+    assert_eq!((&page["total_items"], page["items"].as_array().unwrap().len()), (&json!(3), 2));
+    assert_eq!(page["items"][0]["path"], "/api/node/hostname");
+    assert_eq!(page["items"][0]["operation_id"], "GetNodeHostname");
+    let id = page["items"][1]["id"].as_str().unwrap();
+    assert_eq!(get(&format!("/api/audit/{id}")).json()["entry"], page["items"][1]);
+    let next = first.header("Link").unwrap().split('>').next().unwrap().trim_start_matches('<').to_owned();
+    assert_eq!(get(&format!("/api/audit{next}")).json()["items"].as_array().unwrap().len(), 1);
+    assert_eq!(get("/api/openapi.json").json()["servers"][0]["url"], "/api");
+    assert_is_error(&get("/audit"), 404);
 }

@@ -33,7 +33,7 @@ fn entry(seq: u64, dice: &mut Dice) -> Entry {
     let operation = dice.below(12);
     let call = Call {
         arrival: Arrival {
-            timestamp_ms: BEGIN_MS + i64::try_from(seq * 1_000 + dice.below(1_000)).unwrap(),
+            timestamp_ms: BEGIN_MS + i64::try_from(seq * 1_000).unwrap(),
             monotonic_us: 1,
             clock_synced: true,
         },
