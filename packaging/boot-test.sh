@@ -131,7 +131,7 @@ install_package() {
     mount /var/lib/nodeaudit
     # As an operator prepares a node.
     mkdir -p /etc/nodeaudit/conf.d /etc/systemd/system/nodeaudit.service.d /etc/systemd/system/nodeaudit.socket.d
-    printf "[server]\nlisten = \"0.0.0.0:8080\"\n" >/etc/nodeaudit/conf.d/10-node.toml
+    printf "[server]\nlisten = \"0.0.0.0:8080\"\nplaintext = \"allow\"\n" >/etc/nodeaudit/conf.d/10-node.toml
     printf "[Service]\nIPAddressAllow=10.0.2.0/24\n" >/etc/systemd/system/nodeaudit.service.d/net.conf
     printf "[Socket]\nListenStream=\nListenStream=0.0.0.0:8080\nIPAddressAllow=10.0.2.0/24\n" >/etc/systemd/system/nodeaudit.socket.d/net.conf
     printf "[Service]\nExecStart=/bin/sleep infinity\n" >/etc/systemd/system/sleeper.service
