@@ -14,6 +14,7 @@ use nodeaudit::auth::{Grant, TokenIssuer};
 use nodeaudit::config::Config;
 use nodeaudit::host::{Changes, clock};
 use nodeaudit::server::Server;
+use nodeaudit::systemd::{Notifier, Sockets};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
@@ -75,10 +76,11 @@ impl Agent {
             let config = config.clone();
             move || Ok(config.clone())
         });
-        let server = Server::start(config, Changes::Refuse, read_again).expect("an agent starts on an empty folder");
+        let server = Server::start(config, Changes::Refuse, Sockets::default(), read_again)
+            .expect("an agent starts on an empty folder");
         let address = server.address();
         thread::spawn(move || {
-            let ended = server.run();
+            let ended = server.run(Notifier::from_environment());
             // By a signal: the agent's handlers have taken the place of libFuzzer's.
             eprintln!("the agent has ended: {ended:?}");
             std::process::exit(130);
