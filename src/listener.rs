@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use actix_http::error::PayloadError;
 use actix_http::header::UPGRADE;
-use actix_http::{HttpService, KeepAlive, Method, Payload, Request, RequestHead, Response};
+use actix_http::{ConnectionType, HttpService, KeepAlive, Method, Payload, Request, RequestHead, Response};
 use actix_server::Server;
 use actix_service::{
     IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
@@ -126,6 +126,7 @@ where
             let app = map_config(app, |()| AppConfig::default());
             let claimed = apply_fn_factory(app, |mut request: Request, app| {
                 let watch = claim(&mut request);
+                let ends = request.head().upgrade() || is_tunnel(request.head());
                 let answer = app.call(request);
                 async move {
                     let mut response = match answer.await {
@@ -133,6 +134,10 @@ where
                         Err(response) => response.into(),
                     };
                     headers::secure(response.headers_mut());
+                    if ends {
+                        // Nothing is upgraded to, and the library reads no other request: who keeps the connection must know.
+                        response.head_mut().set_connection_type(ConnectionType::Close);
+                    }
                     Ok::<_, HttpResponse>(response.map_body(|_, body| Answer::new(body, watch)))
                 }
             });

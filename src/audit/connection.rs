@@ -34,6 +34,9 @@ pub use unserved::{Unserved, record_unserved};
 const TAIL_BYTES: usize = 256;
 /// What ends a head.
 const LINE_END: &[u8] = b"\r\n";
+
+/// What tells the peer of the end of the connection (RFC 9112, section 9.6).
+const CONNECTION_ENDS: &[u8] = b"connection: close\r\n";
 /// So much of what a peer sends before it is answered waits here; the rest waits in the kernel.
 const HELD_BYTES: usize = 16 * 1024;
 
@@ -57,8 +60,8 @@ pub struct Watched<S> {
     alarm: Option<Pin<Box<Sleep>>>,
     /// Header lines that go into the library's own answers.
     own_headers: &'static [u8],
-    /// How many bytes of them were written to one whose last line break is still to come.
-    amended: Option<usize>,
+    /// What is still to be written before the last line break of one.
+    amendment: Vec<u8>,
 }
 
 /// What is known of a connection.
@@ -115,7 +118,7 @@ impl<S> Watched<S> {
             tail: Vec::new(),
         });
         let watch = Rc::new(Watch { writer, peer, seen });
-        Self { stream, watch, deadlines, alarm: None, own_headers, amended: None }
+        Self { stream, watch, deadlines, alarm: None, own_headers, amendment: Vec::new() }
     }
 
     /// What is watched.
@@ -190,10 +193,10 @@ impl Watch {
         let seen = &mut *seen;
         let age = seen.since.elapsed();
         let has_begun = seen.framing.is_in_head() || (seen.framing.has_head() && !seen.is_claimed);
-        if let Some(code) = own_answer(&seen.tail) {
+        if let Some(answer) = own_answer(&seen.tail) {
             // What stands behind a request that can't be read is no request.
             let first_line = if has_begun { seen.framing.first_line() } else { b"" };
-            return record(&self.writer, self.peer, age, asked_for(first_line), code);
+            return record(&self.writer, self.peer, age, asked_for(first_line), answer.code);
         }
         if has_begun {
             record(&self.writer, self.peer, age, asked_for(seen.framing.first_line()), 0);
@@ -344,15 +347,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         // An answer of the library's own ends what is written, and its head ends in an empty line: all but that goes first.
-        let end = bytes.len() - if own_answer(bytes).is_some() { LINE_END.len() } else { 0 };
-        if end < bytes.len() {
-            this.amended = Some(0);
-        } else if bytes == LINE_END {
-            while let Some(amended) = this.amended.filter(|&amended| amended < this.own_headers.len()) {
-                let rest = &this.own_headers[amended..];
-                this.amended = Some(amended + ready!(Pin::new(&mut this.stream).poll_write(context, rest))?);
+        if let Some(answer) = own_answer(bytes) {
+            // Who keeps connections for further calls would lose the next one in a connection that ends and does not say so.
+            let end = if answer.tells_end { &b""[..] } else { CONNECTION_ENDS };
+            this.amendment = [end, this.own_headers].concat();
+        }
+        if bytes == LINE_END {
+            while !this.amendment.is_empty() {
+                let written = ready!(Pin::new(&mut this.stream).poll_write(context, &this.amendment))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                this.amendment.drain(..written);
             }
         }
+        let end = bytes.len() - if this.amendment.is_empty() { 0 } else { LINE_END.len() };
         let written = ready!(Pin::new(&mut this.stream).poll_write(context, &bytes[..end]))?;
         this.watch.has_written(&bytes[..written]);
         Poll::Ready(Ok(written))

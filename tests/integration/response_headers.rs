@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::support::{Agent, Node, Request};
+use crate::support::{Agent, Connection, Node, Request};
 
 const EVERYWHERE: [&str; 5] = [
     "server: nodeaudit",
@@ -67,4 +67,36 @@ fn every_response_keeps_browsers_and_caches_from_using_it() {
         answer.starts_with("HTTP/1.1 429 ").then_some(answer)
     });
     assert!(EVERYWHERE.iter().all(|line| refusal.contains(line)), "{refusal}");
+}
+
+/// A proxy puts a connection back among those it has unless the answer says that it ends: its next call would meet a closed one and be
+/// neither answered nor recorded.
+#[test]
+fn an_answer_after_which_the_connection_ends_says_so() {
+    let agent = Agent::start();
+    let last: [(u16, &[u8]); 6] = [
+        (400, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+        (400, b"GET / HTTP/1.1\r\nX\xc4\xb1: y\r\n\r\n"),
+        (404, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        (404, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"),
+        (404, b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\nhello"),
+        (404, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\nhello"),
+    ];
+    for (status, bytes) in last {
+        for calls_before in [0, 1, 3] {
+            let mut connection = Connection::open(agent.address());
+            (0..calls_before).for_each(|_| assert_eq!(connection.call(&Request::get("/health")).status, 200));
+            connection.send(bytes);
+            let answer = connection.receive("GET");
+            let told: Vec<_> =
+                answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection")).collect();
+            assert_eq!(answer.status, status);
+            assert!(
+                matches!(told[..], [(_, value)] if value == "close"),
+                "{} after {calls_before}: {:?}",
+                bytes.escape_ascii(),
+                answer.headers
+            );
+        }
+    }
 }

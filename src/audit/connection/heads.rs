@@ -2,25 +2,35 @@
 
 use crate::audit::redact::{self, bounded};
 
-/// The status of the library's own answer, if that is what was written last: a status line of 4xx or 5xx and nothing but the
-/// three headers of an answer without a body. No response body of ours can end like that: JSON holds no line break.
-pub(super) fn own_answer(tail: &[u8]) -> Option<u16> {
+/// An answer of the HTTP library's own, after which it closes the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OwnAnswer {
+    /// Its status code.
+    pub(super) code: u16,
+    /// Whether it says that the connection ends. The library leaves that out where the request before it asked to go on.
+    pub(super) tells_end: bool,
+}
+
+/// The library's own answer, if that is what was written last: a status line of 4xx or 5xx and nothing but the three headers of an
+/// answer without a body. No response body of ours can end like that: JSON holds no line break.
+pub(super) fn own_answer(tail: &[u8]) -> Option<OwnAnswer> {
     let tail = tail.strip_suffix(b"\r\n\r\n")?;
     let begin = tail.windows(9).rposition(|bytes| bytes == b"HTTP/1.1 " || bytes == b"HTTP/1.0 ")?;
     let head = std::str::from_utf8(&tail[begin..]).ok()?;
     let mut lines = head.split("\r\n");
     let code = lines.next()?.split(' ').nth(1)?;
     let code = if code.len() == 3 { code.parse().ok().filter(|code| (400..600).contains(code))? } else { return None };
-    let mut is_empty = false;
+    let (mut is_empty, mut tells_end) = (false, false);
     for line in lines {
         let (name, value) = line.split_once(": ")?;
         match name.to_ascii_lowercase().as_str() {
             "content-length" => is_empty = value == "0",
-            "connection" | "date" => {}
+            "connection" => tells_end = value == "close",
+            "date" => {}
             _ => return None,
         }
     }
-    is_empty.then_some(code)
+    is_empty.then_some(OwnAnswer { code, tells_end })
 }
 
 /// Method and path as far as a head's first line tells them: nothing where it may be anything else, such as a part of a body.
@@ -50,9 +60,11 @@ mod tests {
     #[test]
     fn the_librarys_own_answer_is_known_by_its_form() {
         let own = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\ndate: x\r\n\r\n";
-        assert_eq!(own_answer(own), Some(400));
+        assert_eq!(own_answer(own), Some(OwnAnswer { code: 400, tells_end: true }));
+        let silent = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
+        assert_eq!(own_answer(silent), Some(OwnAnswer { code: 400, tells_end: false }));
         let after_another = [&b"HTTP/1.1 200 OK\r\naudit-id: x\r\ncontent-length: 2\r\n\r\n{}"[..], own].concat();
-        assert_eq!(own_answer(&after_another), Some(400));
+        assert_eq!(own_answer(&after_another).map(|answer| answer.code), Some(400));
         let others: [&[u8]; 8] = [
             b"{\"user_agent\":\"HTTP/1.1 500 x\"}]}\r\n0\r\n\r\n",
             b"HTTP/1.1 60000 x\r\ncontent-length: 0\r\n\r\n",
