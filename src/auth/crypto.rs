@@ -75,6 +75,11 @@ impl Signing {
     }
 }
 
+/// Whether a key signs. One whose parts contradict each other can be read all the same, and only fails when it has to.
+pub(super) fn signs(algorithm: Algorithm, key: &EncodingKey) -> bool {
+    Signing::new(algorithm, key).is_ok_and(|signing| signing.try_sign(b"").is_ok())
+}
+
 impl Signer<Vec<u8>> for Signing {
     fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, SignatureError> {
         match self {

@@ -205,7 +205,8 @@ impl SigningKey {
             }
             KeyAlgorithm::Hs256 => return Err(KeyFormatError::Algorithm),
         };
-        Ok(Self { signing, verifying })
+        let signs = crypto::signs(verifying.algorithm().registered(), &signing);
+        if signs { Ok(Self { signing, verifying }) } else { Err(KeyFormatError::Der) }
     }
 
     /// A new private key of Ed25519, for the self-test.
@@ -404,6 +405,14 @@ mod tests {
         fs::write(&path, contents).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
+    }
+
+    #[test]
+    fn a_private_key_that_does_not_sign_is_refused_when_it_is_read() {
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/key");
+        let read = |name: &str| SigningKey::from_pkcs8(&fs::read(format!("{seeds}/{name}")).unwrap()).map(drop);
+        assert!(read("rsa_der").is_ok());
+        assert!(matches!(read("rsa_that_does_not_sign"), Err(KeyFormatError::Der)));
     }
 
     #[test]
