@@ -27,11 +27,15 @@ fn kill_under_load(running: Running, name: &str, answers: u64) -> (Machine, Vec<
     (machine, load.end())
 }
 
-/// Begins a change and leaves it in the air: half of its body is missing.
+/// Begins a change and leaves it in the air: half of its body is missing. The agent has begun with it when this returns, so its intent is
+/// stored with the next answered change at the latest.
 fn hold_change(agent: &Agent, marker: &str) -> Connection {
     let request = Request::new("PUT", "/node/timezone").json(r#"{"timezone": "No/Where"}"#);
     let mut connection = Connection::open(agent.address());
-    connection.send(&request.bearer(&agent.token(&["admin"])).header("User-Agent", marker).head());
+    let request =
+        request.bearer(&agent.token(&["admin"])).header("User-Agent", marker).header("Expect", "100-continue");
+    connection.send(&request.head());
+    assert_eq!(connection.receive("PUT").status, 100);
     connection.send(br#"{"timezone": "#);
     connection
 }
