@@ -39,6 +39,7 @@
 //! | [`api`] | endpoints, routes, status codes, `/openapi.json` | SQL, permission checks |
 //! | [`host`] | the node's readings and changes | HTTP, audit |
 //! | [`operation`] | method, path, ID and permission as plain data | all of the above but the permissions |
+//! | `decimal` | numbers as digits and nothing else | everything else |
 //! | [`live`] | a value that is replaced while it is in use | everything else |
 //! | [`report`] | an error and its sources as one line | everything else |
 //!
@@ -74,6 +75,8 @@ pub mod api;
 pub mod host;
 
 pub mod operation;
+
+mod decimal;
 
 pub mod live;
 

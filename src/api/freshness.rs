@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{ApiError, AppState};
 use crate::audit::Seq;
+use crate::decimal;
 
 /// The longest that a call may ask to wait for news.
 const WAIT_MAX: Duration = Duration::from_mins(1);
@@ -58,8 +59,7 @@ impl Patience {
     /// What `wait` asks for, such as `30s`. A handler has its own deadline, so that waiting ends well before it.
     pub(super) fn parse(wait: Option<&str>, handler_timeout: Duration) -> Result<Self, ApiError> {
         let Some(text) = wait else { return Ok(Self(None)) };
-        let seconds = text.strip_suffix('s').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-        let wait = seconds.and_then(|digits| digits.parse().ok()).map(Duration::from_secs);
+        let wait = text.strip_suffix('s').and_then(decimal::parse).map(Duration::from_secs);
         let wait = wait.filter(|wait| *wait <= WAIT_MAX);
         let wrong = || ApiError::BadRequest("wait takes 0s to 60s.".to_owned());
         Ok(Self(Some(Instant::now() + wait.ok_or_else(wrong)?.min(handler_timeout * 4 / 5))))

@@ -2,13 +2,12 @@
 //!
 //! What nobody has taken is refused by its name, so that a misspelt filter never gives more than was asked for.
 
-use std::str::FromStr;
-
 use actix_web::{HttpRequest, web};
 use uuid::Uuid;
 
 use super::ApiError;
 use crate::audit::{Cursor, Filter, Known};
+use crate::decimal;
 use crate::host::clock;
 
 /// What of a query nobody has taken yet.
@@ -35,10 +34,8 @@ impl Query {
     /// Takes a whole number of 63 bits, in decimal digits and nothing else.
     pub(super) fn take_number(&mut self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(text) = self.take(name) else { return Ok(None) };
-        let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = if is_decimal { i64::from_str(&text).ok() } else { None };
         let wrong = || ApiError::BadRequest(format!("{name} takes a whole number below 2^63 in decimal digits."));
-        number.map(i64::unsigned_abs).map(Some).ok_or_else(wrong)
+        decimal::parse(&text).map(i64::unsigned_abs).map(Some).ok_or_else(wrong)
     }
 
     /// Takes a number of entries, 1 to 100; 20 where it is left out.

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use super::class::Class;
 use super::entry::Outcome;
 use super::redact::{self, bounded};
+use crate::decimal;
 pub use address::Network;
 pub use code::Codes;
 pub use moment::Moment;
@@ -128,13 +129,12 @@ impl Filter {
 
     /// Names and values that make the same filter whenever they are parsed.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
-        let text = |value: &Option<String>| value.clone();
         let values = [
-            text(&self.user),
-            text(&self.role),
-            text(&self.method),
+            self.user.clone(),
+            self.role.clone(),
+            self.method.clone(),
             self.path.as_ref().map(PathPattern::to_string),
-            text(&self.operation_id),
+            self.operation_id.clone(),
             self.source_ip.map(|network| network.to_string()),
             self.response_code.map(|codes| codes.to_string()),
             self.outcome.map(|outcome| outcome.as_str().to_owned()),
@@ -177,9 +177,7 @@ fn role(text: &str) -> Option<String> {
 
 /// Milliseconds of which there are microseconds in 63 bits.
 fn millis(text: &str) -> Option<u64> {
-    let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let millis = if is_decimal { text.parse().ok() } else { None };
-    millis.filter(|millis| *millis <= i64::MAX.unsigned_abs() / 1_000)
+    decimal::parse(text).filter(|millis| *millis <= i64::MAX.unsigned_abs() / 1_000)
 }
 
 #[cfg(test)]

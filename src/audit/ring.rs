@@ -12,6 +12,7 @@ mod gate;
 mod identity;
 mod look;
 mod make;
+mod record;
 mod replace;
 mod rows;
 mod sum;
@@ -29,7 +30,7 @@ use uuid::Uuid;
 
 use super::budget::{Budget, PAGE_BYTES};
 use super::class::Class;
-use super::entry::{Call, Entry, Seq};
+use super::entry::{Call, Seq};
 use super::retention::Limits;
 use accounts::{Accounts, Loss};
 use error::During as _;
@@ -44,6 +45,7 @@ pub use file::FILE_NAME;
 pub use gate::Gate;
 pub(super) use identity::FileId;
 pub use make::Origin;
+pub use record::{IntentNumber, Record};
 pub(super) use rows::CALL_COLUMNS;
 pub(super) use sum::Named;
 pub use version::SchemaVersion;
@@ -79,56 +81,6 @@ impl RingOptions {
             max_charge_bytes: Budget::new(self.max_bytes).charge_bytes(),
             guarantee_percent: self.guarantee_percent,
         }
-    }
-}
-
-/// The number of a stored intent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct IntentNumber(pub u64);
-
-/// One thing to store.
-#[derive(Clone, Debug)]
-pub enum Record {
-    /// A change that is about to happen.
-    Intent(IntentNumber, Call),
-    /// A finished call, and the intent that it closes.
-    Entry(Seq, Entry, Option<IntentNumber>),
-    /// So many calls of a class could not be recorded.
-    Dropped(Class, u64),
-}
-
-impl Record {
-    /// The entry, if it is one.
-    pub const fn entry(&self) -> Option<&Entry> {
-        match self {
-            Self::Entry(_, entry, _) => Some(entry),
-            Self::Intent(..) | Self::Dropped(..) => None,
-        }
-    }
-
-    /// The seq of the entry, if it is one and no reading of the log.
-    pub fn news(&self) -> Option<Seq> {
-        match self {
-            Self::Entry(seq, entry, _) => (!entry.is_reading_of_log()).then_some(*seq),
-            Self::Intent(..) | Self::Dropped(..) => None,
-        }
-    }
-
-    fn seq(&self) -> Option<Seq> {
-        match self {
-            Self::Entry(seq, ..) => Some(*seq),
-            Self::Intent(..) | Self::Dropped(..) => None,
-        }
-    }
-
-    /// What the record takes in the ring file, an upper bound.
-    pub fn bytes(&self) -> usize {
-        let bytes = match self {
-            Self::Intent(_, call) => rows::row_bytes(call),
-            Self::Entry(_, entry, _) => rows::row_bytes(&entry.call),
-            Self::Dropped(..) => 0,
-        };
-        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 }
 

@@ -11,6 +11,8 @@ use std::str::FromStr;
 use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::decimal;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// So many hops are looked at; more proxies than that are in no chain.
@@ -166,7 +168,7 @@ fn address(node: &str) -> Option<IpAddr> {
 }
 
 fn is_port(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
+    text.len() <= 5 && decimal::parse::<u32>(text).is_some()
 }
 
 /// An address, or those that begin with the same bits: `192.0.2.7`, `2001:db8::/32`.
@@ -197,8 +199,7 @@ impl FromStr for Network {
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits = match bits {
             None => width,
-            Some(bits) if is_port(bits) => bits.parse().ok().filter(|&bits| bits <= width).ok_or(wrong)?,
-            Some(_) => return Err(wrong),
+            Some(bits) => decimal::parse(bits).filter(|&bits| bits <= width).ok_or(wrong)?,
         };
         if address != address.to_canonical() {
             return Err("must be IPv4 addresses as such, without ::ffff: before them");

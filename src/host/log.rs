@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::command::{Commands, Ended, Limits, Output};
 use super::service::{UNIT_PATTERN, is_unit_name};
 use super::{Host, HostError, clock};
+use crate::decimal;
 
 /// What journalctl may take; beyond it the older entries are left out.
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(5), output_bytes: 4 << 20 };
@@ -46,9 +47,7 @@ impl Lines {
     const MAX: u16 = 1000;
 
     fn parse(text: &str) -> Option<Self> {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = digits.then(|| text.parse().ok()).flatten()?;
-        (1..=Self::MAX).contains(&number).then_some(Self(number))
+        decimal::parse(text).filter(|number| (1..=Self::MAX).contains(number)).map(Self)
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use crate::decimal;
+
 /// The addresses that begin with the same bits. IPv4 addresses that are written as IPv6 ones are IPv4 addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -21,8 +23,7 @@ impl Network {
             let first = text.parse::<IpAddr>().ok()?.to_canonical();
             return Some(Self { first, prefix_bits: if first.is_ipv4() { 32 } else { 128 } });
         };
-        let is_decimal = matches!(bits.len(), 1..=3) && bits.bytes().all(|byte| byte.is_ascii_digit());
-        let bits = bits.parse::<u32>().ok().filter(|_| is_decimal)?;
+        let bits = decimal::parse::<u32>(bits).filter(|_| bits.len() <= 3)?;
         match address.parse().ok()? {
             IpAddr::V4(address) => Self::v4(address, bits),
             IpAddr::V6(address) => match address.to_ipv4_mapped() {

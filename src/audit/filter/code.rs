@@ -5,6 +5,8 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use crate::decimal;
+
 /// The codes from the first to the last. 0 is that of calls without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Codes {
@@ -39,8 +41,7 @@ impl Codes {
 }
 
 fn code(digits: &str) -> Option<u16> {
-    let is_code = matches!(digits.len(), 1..=3) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|_| is_code)
+    decimal::parse(digits).filter(|_| digits.len() <= 3)
 }
 
 impl fmt::Display for Codes {

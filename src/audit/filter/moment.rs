@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::decimal;
 use crate::host::clock;
 
 /// A point in time: milliseconds since 1970 (UTC). A fraction of one is rounded up, so that what was before it is before.
@@ -45,8 +46,7 @@ fn duration_ms(text: &str) -> Option<i64> {
         b'w' => 604_800_000,
         _ => return None,
     };
-    let is_decimal = matches!(digits.len(), 1..=9) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse::<i64>().ok().filter(|_| is_decimal).map(|number| number * unit_ms)
+    decimal::parse::<i64>(digits).filter(|_| digits.len() <= 9).map(|number| number * unit_ms)
 }
 
 impl fmt::Display for Moment {

@@ -15,6 +15,7 @@ use super::{Held, ReadError, Reader, held};
 use crate::audit::class::Class;
 use crate::audit::entry::Seq;
 use crate::audit::filter::Filter;
+use crate::decimal;
 
 /// Where a reader is.
 #[derive(Clone, Debug, Default)]
@@ -127,10 +128,7 @@ impl Known {
 
     /// The same the other way.
     pub fn parse(text: &str) -> Option<Self> {
-        let number = |part: &str| -> Option<u64> {
-            let is_decimal = matches!(part.len(), 1..=18) && part.bytes().all(|byte| byte.is_ascii_digit());
-            if is_decimal { part.parse().ok() } else { None }
-        };
+        let number = |part: &str| decimal::parse::<u64>(part).filter(|_| part.len() <= 18);
         let numbers = text.split('.').map(number).collect::<Option<Vec<_>>>()?;
         let (up_to, from) = numbers.split_at_checked(3)?;
         let from = if from.is_empty() { None } else { Some(from.try_into().ok()?) };
