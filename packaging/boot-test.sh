@@ -68,8 +68,8 @@ is() { # WHAT IS WANTED
 }
 
 eventually() { # COMMAND...
-  local tries
-  for ((tries = 0; tries < 600; tries++)); do
+  local end=$((SECONDS + 120))
+  while [ "$SECONDS" -lt "$end" ]; do
     "$@" >/dev/null 2>&1 && return 0
     sleep 0.2
   done

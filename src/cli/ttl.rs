@@ -1,6 +1,6 @@
 //! How long a token lives, as it is written on the command line.
 
-/// The longest life of a token issued here, in seconds: 7 days. A token can't be called back before it expires.
+/// The longest life of a token issued here, in seconds: 7 days.
 const MAX_TTL_S: u32 = 7 * 86_400;
 
 /// Seconds out of `30s`, `15m`, `1h` or `1d`.
@@ -23,7 +23,7 @@ pub(super) fn parse_ttl(text: &str) -> Result<u32, String> {
     match ttl_s {
         0 => Err("must be at least 1s".to_owned()),
         1..=MAX_TTL_S => Ok(ttl_s),
-        _ => Err("must be at most 7d: a token can't be called back".to_owned()),
+        _ => Err("must be at most 7d".to_owned()),
     }
 }
 
