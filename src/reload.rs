@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::auth::{
     Admission, Authenticator, CertificateRoles, KeyError, Keys, Rates, RevokedError, RevokedTokens, Roles, Rules,
@@ -179,6 +180,8 @@ pub struct Reloader {
     parts: Reloadable,
     time_floor: Arc<TimeFloor>,
     status: Mutex<ReloadStatus>,
+    /// Told of each reload that was put in force.
+    done: watch::Sender<()>,
 }
 
 impl Reloader {
@@ -197,12 +200,18 @@ impl Reloader {
             failure: None,
             restart_needed: BTreeSet::new(),
         };
-        Self { read_config, describe, started, parts, time_floor, status: Mutex::new(status) }
+        let done = watch::Sender::new(());
+        Self { read_config, describe, started, parts, time_floor, status: Mutex::new(status), done }
     }
 
     /// What was read, and when.
     pub fn status(&self) -> ReloadStatus {
         self.lock().clone()
+    }
+
+    /// Told of each reload that was put in force.
+    pub fn done(&self) -> watch::Receiver<()> {
+        self.done.subscribe()
     }
 
     /// Reads everything again and puts it in force, or changes nothing. Blocks. Says in the log what was done.
@@ -217,6 +226,7 @@ impl Reloader {
                 status.read = clock::rfc3339(clock::wall_clock_ms());
                 status.reloads += 1;
                 (status.failure, status.restart_needed) = (None, restart_needed);
+                self.done.send_replace(());
             }
             Err(error) => {
                 let why = report::chain(&error);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::api::{self, AppState};
@@ -138,6 +139,9 @@ impl Server {
             writer,
             ring: ring_options,
             handler_timeout: Duration::from_secs(config.server.handler_timeout_s),
+            authenticator: reloadable.authenticator.clone(),
+            streams: Arc::new(Semaphore::new(config.server.max_streams)),
+            stream_max: Duration::from_secs(config.server.stream_max_s),
             openapi: reloadable.openapi.clone(),
             reloader,
         };

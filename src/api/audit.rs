@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use actix_web::http::header::ACCEPT;
-use actix_web::{HttpRequest, web};
+use actix_web::{Either, HttpRequest, web};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::encoding::Encoding;
 use super::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
 use super::export::Export;
-use super::format::Format;
+use super::format::{Format, Listing};
 use super::freshness::{Fresh, News, Patience, Tag};
 use super::json::{Json, write};
 use super::page::{NextCursor, Page, ReadPage};
 use super::query::Query;
 use super::state::RingDeadline;
+use super::stream::EventStream;
 use super::{ApiError, AppState};
 use crate::audit::{AuditStatus, EntryId, Filter, Gap, Order, ServedEntry};
 use crate::auth::Permission;
@@ -34,7 +35,11 @@ const LIST: Endpoint = Endpoint {
         summary: "List audit log entries, newest first.",
     },
     input: Input { query: Some(schema_of::<PageParameters>), ..Input::NONE },
-    success: Success::json("List of audit entries.", &[("application/json", schema_of::<AuditPage>)]),
+    success: Success {
+        status: 200,
+        description: "List of audit entries.",
+        content: &[("application/json", schema_of::<AuditPage>), (Listing::EVENTS, schema_of::<String>)],
+    },
     errors: &[304],
     handler: || web::to(list),
 };
@@ -127,6 +132,8 @@ struct PageParameters {
     /// How long to wait for something new, where nothing is: `0s` to `60s`.
     #[schemars(regex(pattern = r"^([0-9]|[1-5][0-9]|60)s$"))]
     wait: Option<String>,
+    /// `sse` for entries as they are stored; where it is left out, the `Accept` header decides, and JSON is the default.
+    format: Option<Listing>,
     #[schemars(flatten)]
     filter: Filter,
 }
@@ -185,21 +192,35 @@ struct Status {
     configuration: ReloadStatus,
 }
 
-async fn list(state: web::Data<AppState>, request: HttpRequest) -> Result<Fresh<ReadPage>, ApiError> {
+async fn list(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+) -> Result<Either<EventStream, Fresh<ReadPage>>, ApiError> {
     let mut query = Query::of(&request)?;
+    match Listing::asked_for(query.take("format").as_deref(), accept(&request))? {
+        Listing::Sse => EventStream::begin(state.into_inner(), &request, query).await.map(Either::Left),
+        Listing::Json => page(&state, &request, query).await.map(Either::Right),
+    }
+}
+
+async fn page(state: &AppState, request: &HttpRequest, mut query: Query) -> Result<Fresh<ReadPage>, ApiError> {
     let page = Page::take(&mut query)?;
     let patience = Patience::parse(query.take("wait").as_deref(), state.handler_timeout)?;
     query.finish()?;
     if !page.is_told_by_news() {
-        return Ok(Fresh::Answer(None, page.read(&state, patience).await?));
+        return Ok(Fresh::Answer(None, page.read(state, patience).await?));
     }
-    let tag = Tag::now(&state);
-    if tag.is_known_to(&request) && patience.news_after(&state, tag.news).await == News::None {
+    let tag = Tag::now(state);
+    if tag.is_known_to(request) && patience.news_after(state, tag.news).await == News::None {
         return Ok(Fresh::Known(tag));
     }
     // Of what comes from here on, the page may have a part.
-    let tag = Tag::now(&state);
-    Ok(Fresh::Answer(Some(tag), page.read(&state, patience).await?))
+    let tag = Tag::now(state);
+    Ok(Fresh::Answer(Some(tag), page.read(state, patience).await?))
+}
+
+fn accept(request: &HttpRequest) -> &str {
+    request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default()
 }
 
 async fn get(state: web::Data<AppState>, id: web::Path<String>) -> Result<Json, ApiError> {
@@ -228,10 +249,9 @@ async fn status(state: web::Data<AppState>) -> Result<web::Json<Status>, ApiErro
 
 async fn export(state: web::Data<AppState>, request: HttpRequest) -> Result<Export, ApiError> {
     let mut query = Query::of(&request)?;
-    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = match query.take("format") {
         Some(name) => Format::named(&name)?,
-        None => Format::accepted(accept.unwrap_or_default()),
+        None => Format::accepted(accept(&request)),
     };
     let filter = query.take_filter()?;
     query.finish()?;

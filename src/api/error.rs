@@ -65,7 +65,8 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    fn details(&self) -> String {
+    /// What the body says beside the kind of error.
+    pub(super) fn details(&self) -> String {
         match self {
             Self::MethodNotAllowed { allow } => format!("This path answers {allow}."),
             Self::BadRequest(details)

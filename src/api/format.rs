@@ -37,20 +37,16 @@ impl Format {
     /// The format that an `Accept` header (RFC 9110, section 12.5.1) weighs most; JSON where it names none of ours, and the first one
     /// named of those that weigh the same.
     pub(super) fn accepted(accept: &str) -> Self {
-        let ranges = accept.split(',').filter_map(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let media_type = parts.next()?.to_ascii_lowercase();
-            let format = match media_type.as_str() {
-                "application/ndjson" => Self::Ndjson,
-                "*/*" | "application/*" => Self::Json,
-                "text/*" => Self::Csv,
-                _ => Self::ALL.into_iter().find(|format| format.media_type().split(';').next() == Some(&media_type))?,
-            };
-            Some((weight(parts), format))
-        });
-        let best =
-            ranges.filter(|(weight, _)| *weight > 0).reduce(|best, next| if next.0 > best.0 { next } else { best });
-        best.map_or(Self::Json, |(_, format)| format)
+        most_wanted(accept, Self::of_media_type).unwrap_or(Self::Json)
+    }
+
+    fn of_media_type(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/ndjson" => Some(Self::Ndjson),
+            "*/*" | "application/*" => Some(Self::Json),
+            "text/*" => Some(Self::Csv),
+            _ => Self::ALL.into_iter().find(|format| format.media_type().split(';').next() == Some(media_type)),
+        }
     }
 
     const fn name(self) -> &'static str {
@@ -109,6 +105,49 @@ impl Format {
             Self::Journal => return journal::gap(body, evicted, now),
         };
         body.extend_from_slice(end.as_bytes());
+    }
+}
+
+/// What an `Accept` header weighs most of what `offered` knows by its media type; the first one named of those that weigh the same.
+fn most_wanted<T>(accept: &str, offered: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let ranges = accept.split(',').filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let format = offered(&parts.next()?.to_ascii_lowercase())?;
+        Some((weight(parts), format))
+    });
+    let best = ranges.filter(|(weight, _)| *weight > 0).reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.map(|(_, format)| format)
+}
+
+/// How the list is told: in pages, or as it grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum Listing {
+    /// A page, as one object.
+    Json,
+    /// Server-sent events, one an entry, until the caller goes away.
+    Sse,
+}
+
+impl Listing {
+    /// The media type of a stream.
+    pub(super) const EVENTS: &str = "text/event-stream";
+
+    /// What a call asks for by `format`, or else by its `Accept` header.
+    pub(super) fn asked_for(name: Option<&str>, accept: &str) -> Result<Self, ApiError> {
+        match name {
+            Some("json") => Ok(Self::Json),
+            Some("sse") => Ok(Self::Sse),
+            Some(_) => Err(ApiError::BadRequest("format takes json or sse.".to_owned())),
+            None => Ok(most_wanted(accept, Self::of_media_type).unwrap_or(Self::Json)),
+        }
+    }
+
+    fn of_media_type(media_type: &str) -> Option<Self> {
+        match media_type {
+            Self::EVENTS => Some(Self::Sse),
+            _ => Format::of_media_type(media_type).filter(|format| *format == Format::Json).map(|_| Self::Json),
+        }
     }
 }
 

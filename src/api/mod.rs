@@ -7,6 +7,7 @@ mod audit;
 mod encoding;
 pub mod endpoint;
 mod error;
+mod event;
 mod export;
 mod format;
 mod freshness;
@@ -20,6 +21,7 @@ mod page;
 mod query;
 mod routes;
 mod state;
+mod stream;
 mod version;
 
 pub use error::{ApiError, ErrorBody};

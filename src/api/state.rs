@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::ApiError;
 use super::json::Pending;
 use crate::audit::ring::RingOptions;
 use crate::audit::{ReadError, Reader, Writer};
+use crate::auth::Authenticator;
 use crate::host::Host;
 use crate::live::Live;
 use crate::reload::Reloader;
@@ -39,6 +41,12 @@ pub struct AppState {
     pub ring: RingOptions,
     /// The longest that a handler may take.
     pub handler_timeout: Duration,
+    /// Whose calls are accepted.
+    pub authenticator: Live<Authenticator>,
+    /// A place for each stream that may be open.
+    pub streams: Arc<Semaphore>,
+    /// The longest that one is open.
+    pub stream_max: Duration,
     /// The OpenAPI document.
     pub openapi: Live<String>,
     /// What was read again since the start.

@@ -119,8 +119,31 @@ pub struct Writer {
     metrics: Arc<Metrics>,
     /// The seq of the newest entry that is no reading of the log, stored or not.
     news: Arc<AtomicU64>,
-    /// The newest stored entry that is no reading of the log; none when nobody is to wait for one any more.
-    stored_news: watch::Sender<Option<Seq>>,
+    stored: Stored,
+}
+
+/// The newest stored entries, for those who wait for one; none when nobody is to wait any more.
+#[derive(Clone, Debug)]
+struct Stored {
+    /// Of all.
+    any: watch::Sender<Option<Seq>>,
+    /// Of those that are no reading of the log.
+    news: watch::Sender<Option<Seq>>,
+}
+
+impl Stored {
+    fn up_to(seq: Seq) -> Self {
+        Self { any: watch::Sender::new(Some(seq)), news: watch::Sender::new(Some(seq)) }
+    }
+
+    /// Tells of records that are on stable storage now.
+    fn tell(&self, newest: Option<Seq>, newest_news: Option<Seq>) {
+        for (told, seq) in [(&self.any, newest), (&self.news, newest_news)] {
+            let Some(seq) = seq else { continue };
+            // Once there is no waiting any more, there is none.
+            told.send_if_modified(|seen| seen.as_mut().is_some_and(|seen| std::mem::replace(seen, seq) < seq));
+        }
+    }
 }
 
 /// The writer's thread; joined by [`WriterThread::stop`].
@@ -136,8 +159,8 @@ impl Writer {
         let WriterOptions { durabilities, max_pending, denied_entries } = options;
         let last_seq = ring.last_seq()?;
         let queue = Arc::new(Queue::new(last_seq, ring.batch_bytes(), denied_entries));
-        let stored_news = watch::Sender::new(Some(last_seq));
-        let thread_news = stored_news.clone();
+        let stored = Stored::up_to(last_seq);
+        let thread_stored = stored.clone();
         let metrics = Arc::<Metrics>::default();
         let thread_metrics = Arc::clone(&metrics);
         let news = Arc::new(AtomicU64::new(last_seq.0));
@@ -147,16 +170,15 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("audit-writer".to_owned())
             .spawn(move || {
-                let stored =
-                    catch_unwind(AssertUnwindSafe(|| run(&mut ring, &thread_queue, &thread_metrics, &thread_news)));
-                if stored.is_err() {
+                let ended =
+                    catch_unwind(AssertUnwindSafe(|| run(&mut ring, &thread_queue, &thread_metrics, &thread_stored)));
+                if ended.is_err() {
                     thread_queue.fail("the audit writer panicked; the agent has to be started again");
                 }
             })
             .map_err(|source| RingError::Thread { source })?;
         let places = Arc::new(Semaphore::new(max_pending));
-        let writer =
-            Self { queue: Arc::clone(&queue), places, intents, durabilities, run_tag, metrics, news, stored_news };
+        let writer = Self { queue: Arc::clone(&queue), places, intents, durabilities, run_tag, metrics, news, stored };
         Ok((writer, WriterThread { queue, thread: Some(thread) }))
     }
 
@@ -245,12 +267,18 @@ impl Writer {
 
     /// The newest such entry that is on stable storage, each time that there is one; none when waiting has to end.
     pub fn stored_news(&self) -> watch::Receiver<Option<Seq>> {
-        self.stored_news.subscribe()
+        self.stored.news.subscribe()
     }
 
-    /// Has everyone who waits for news go on: the agent stops.
+    /// The newest entry that is on stable storage, each time that there is one; none when waiting has to end.
+    pub fn stored(&self) -> watch::Receiver<Option<Seq>> {
+        self.stored.any.subscribe()
+    }
+
+    /// Has everyone who waits for entries go on: the agent stops.
     pub fn end_waiting(&self) {
-        self.stored_news.send_replace(None);
+        self.stored.any.send_replace(None);
+        self.stored.news.send_replace(None);
     }
 
     /// Has the writer look after the ring: a reader could not read it.
@@ -301,20 +329,18 @@ impl Drop for WriterThread {
 }
 
 /// Takes batches from the queue and stores them until the queue is closed and empty.
-fn run(ring: &mut Ring, queue: &Queue, metrics: &Metrics, stored_news: &watch::Sender<Option<Seq>>) {
+fn run(ring: &mut Ring, queue: &Queue, metrics: &Metrics, stored: &Stored) {
     while let Some(batch) = queue.next_batch() {
+        let newest = batch.records.iter().filter_map(Record::seq).max();
         let news = batch.records.iter().filter_map(Record::news).max();
         let begun = Instant::now();
         match store(ring, queue, &batch.records) {
-            Stored::All => queue.settle(batch, Answer::Stored),
-            Stored::InPart => queue.settle(batch, Answer::NotTaken),
-            Stored::Stopped => return,
+            Outcome::All => queue.settle(batch, Answer::Stored),
+            Outcome::InPart => queue.settle(batch, Answer::NotTaken),
+            Outcome::Stopped => return,
         }
         metrics.commit(begun.elapsed());
-        if let Some(news) = news {
-            // Once there is no waiting any more, there is none.
-            stored_news.send_if_modified(|seen| seen.as_mut().is_some_and(|seen| std::mem::replace(seen, news) < news));
-        }
+        stored.tell(newest, news);
         if let Err(error) = ring.checkpoint() {
             log::warn!("{}", report::chain(&error));
         }
@@ -323,7 +349,7 @@ fn run(ring: &mut Ring, queue: &Queue, metrics: &Metrics, stored_news: &watch::S
 
 /// What came of storing records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stored {
+enum Outcome {
     /// All of them are on stable storage.
     All,
     /// Those that SQLite takes; the others are lost, and counted.
@@ -333,11 +359,11 @@ enum Stored {
 }
 
 /// Stores records, again and again until it succeeds.
-fn store(ring: &mut Ring, queue: &Queue, records: &[Record]) -> Stored {
+fn store(ring: &mut Ring, queue: &Queue, records: &[Record]) -> Outcome {
     loop {
         let Err(error) = ring.store(records) else {
             queue.report(None);
-            return Stored::All;
+            return Outcome::All;
         };
         if error.is_about_the_data() {
             // One bad record must not keep the others from being stored, nor stop the store for good.
@@ -345,26 +371,26 @@ fn store(ring: &mut Ring, queue: &Queue, records: &[Record]) -> Stored {
                 [record] => {
                     log::error!("a record can't be stored and is given up: {}", report::chain(&error));
                     give_up(queue, record);
-                    Stored::InPart
+                    Outcome::InPart
                 }
                 several => store_alone(ring, queue, several),
             };
         }
         queue.report(Some(report::chain(&error)));
         if queue.pause(RETRY_PAUSE).is_some_and(|since_closed| since_closed > STOP_DEADLINE) {
-            return Stored::Stopped;
+            return Outcome::Stopped;
         }
     }
 }
 
 /// Stores records of which some can't be stored, each in a transaction of its own.
-fn store_alone(ring: &mut Ring, queue: &Queue, records: &[Record]) -> Stored {
+fn store_alone(ring: &mut Ring, queue: &Queue, records: &[Record]) -> Outcome {
     for record in records.chunks(1) {
-        if store(ring, queue, record) == Stored::Stopped {
-            return Stored::Stopped;
+        if store(ring, queue, record) == Outcome::Stopped {
+            return Outcome::Stopped;
         }
     }
-    Stored::InPart
+    Outcome::InPart
 }
 
 /// Counts an entry that is lost. One with an intent is not counted: the next start tells of it as interrupted.

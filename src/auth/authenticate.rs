@@ -44,7 +44,7 @@ impl Authenticator {
 
     /// A token counts more than the connection's certificate: who sends both speaks for whom the token names. A bad token is
     /// refused and not made up for by a good certificate.
-    fn actor(&self, credential: Credential<'_>, certificate: Option<&ClientCertificate>) -> Arc<Actor> {
+    pub(super) fn actor(&self, credential: Credential<'_>, certificate: Option<&ClientCertificate>) -> Arc<Actor> {
         let token = match (credential, certificate) {
             (Credential::None, Some(certificate)) => return self.certificates.actor(certificate),
             (Credential::None, None) => return Arc::clone(&self.anonymous),
@@ -65,6 +65,7 @@ impl Authenticator {
                     token_id: token.token_id,
                     auth_method: Some(AuthMethod::Bearer),
                     permissions: token.permissions,
+                    expires_at_s: Some(token.expires_at_s.saturating_add(self.verifier.leeway_s().into())),
                     refused: None,
                 })
             }

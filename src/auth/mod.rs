@@ -24,6 +24,7 @@ mod permission;
 mod random;
 mod revoked;
 mod rules;
+mod standing;
 mod time_floor;
 mod token;
 
@@ -43,5 +44,6 @@ pub use keys::Keys;
 pub use permission::{Permission, PermissionSet, Roles};
 pub use revoked::{RevokedError, RevokedTokens};
 pub use rules::Rules;
+pub use standing::Standing;
 pub use time_floor::TimeFloor;
 pub use token::{Grant, MAX_TOKEN_BYTES, TokenError, TokenIssuer, TokenVerifier, VerifiedToken, self_test};

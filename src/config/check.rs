@@ -74,7 +74,7 @@ impl Config {
     }
 
     /// Every number with its range.
-    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 30] {
+    fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 32] {
         let (server, limits, audit) = (&self.server, &self.limits, &self.audit);
         let window = |class: &ClassConfig| class.window_ms;
         let guarantee = |class: &ClassConfig| u64::from(class.guarantee);
@@ -89,6 +89,8 @@ impl Config {
             ("server.write_timeout_ms", server.write_timeout_ms, 100..=600_000),
             ("server.handler_timeout_s", server.handler_timeout_s, 1..=3_600),
             ("server.keep_alive_s", server.keep_alive_s, 1..=3_600),
+            ("server.max_streams", server.max_streams as u64, 0..=10_000),
+            ("server.stream_max_s", server.stream_max_s, 1..=86_400),
             ("tls.handshake_timeout_ms", self.tls.handshake_timeout_ms, 100..=60_000),
             ("limits.peer_per_s", limits.peer_per_s, 0..=1_000_000),
             ("limits.peer_burst", limits.peer_burst, 1..=1_000_000),

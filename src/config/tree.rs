@@ -68,6 +68,10 @@ pub struct ServerConfig {
     pub handler_timeout_s: u64,
     /// Seconds that an idle connection stays open, 1 to 3600. Default 10.
     pub keep_alive_s: u64,
+    /// Streams of `/audit` open at a time, 0 to 10000. Default 64.
+    pub max_streams: usize,
+    /// Seconds after which a stream ends, 1 to 86400; its reader goes on with another one. Default 3600.
+    pub stream_max_s: u64,
 }
 
 /// What happens to calls that anyone on their way could read.
@@ -236,6 +240,8 @@ impl Default for ServerConfig {
             write_timeout_ms: 10_000,
             handler_timeout_s: 30,
             keep_alive_s: 10,
+            max_streams: 64,
+            stream_max_s: 3_600,
         }
     }
 }

@@ -48,6 +48,7 @@ mod slow_clients;
 mod spelling;
 mod start_up;
 mod store_blocked;
+mod streams;
 mod strict;
 mod support;
 mod support_bundle;

@@ -46,6 +46,8 @@ pub struct Walk {
     pub scan: Scan,
     /// The seq of the newest entry that the ring holds; that before its first one where it holds none.
     pub newest: Seq,
+    /// The seq before the ring's first one.
+    pub base: Seq,
     /// How many entries of each class had aged out.
     pub evicted: [u64; 3],
     /// What is not there any more.
@@ -240,7 +242,7 @@ impl Reader {
                 _ => lost_below(&past, &scan, cursor.known, wanted),
             };
             let evicted = [0, 1, 2].map(|class| past.evicted(class));
-            Ok(Walk { scan, newest: past.newest, evicted, gap })
+            Ok(Walk { scan, newest: past.newest, base: past.base, evicted, gap })
         })
     }
 }

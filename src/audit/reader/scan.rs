@@ -65,6 +65,11 @@ impl Scan {
         Uuid::from_bytes(self.epoch)
     }
 
+    /// Whether entries of the classes that are read can be passed over.
+    pub const fn is_filtered(&self) -> bool {
+        self.predicate.is_some()
+    }
+
     /// The ordinals of each class that nothing is left of up to here.
     pub fn done_up_to(&self) -> [u64; 3] {
         self.left.each_ref().map(|left| left.start.saturating_sub(1))

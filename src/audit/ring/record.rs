@@ -36,7 +36,8 @@ impl Record {
         }
     }
 
-    pub(super) fn seq(&self) -> Option<Seq> {
+    /// The seq of the entry, if it is one.
+    pub fn seq(&self) -> Option<Seq> {
         match self {
             Self::Entry(seq, ..) => Some(*seq),
             Self::Intent(..) | Self::Dropped(..) => None,

@@ -199,6 +199,19 @@ impl Connection {
         self.try_receive(method).unwrap()
     }
 
+    /// Reads the head of a response alone.
+    pub(crate) fn receive_head(&mut self) -> Response {
+        self.try_receive("HEAD").unwrap()
+    }
+
+    /// Reads the next chunk of a body; none after the last one. An error: the body is not whole.
+    pub(crate) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let length = usize::from_str_radix(&self.line()?, 16).unwrap();
+        let chunk = self.bytes(length)?;
+        self.line()?;
+        Ok((length > 0).then_some(chunk))
+    }
+
     fn try_receive(&mut self, method: &str) -> io::Result<Response> {
         let status_line = self.line()?;
         let status = status_line.split(' ').nth(1).unwrap_or_else(|| panic!("{status_line:?}")).parse().unwrap();
@@ -221,17 +234,13 @@ impl Connection {
             return self.bytes(length);
         }
         let mut body = Vec::new();
-        loop {
-            let length = usize::from_str_radix(&self.line()?, 16).unwrap();
-            body.extend(self.bytes(length)?);
-            self.line()?;
-            if length == 0 {
-                return Ok(body);
-            }
+        while let Some(chunk) = self.chunk()? {
+            body.extend(chunk);
         }
+        Ok(body)
     }
 
-    fn bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    pub(super) fn bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.0.read_exact(&mut bytes)?;
         Ok(bytes)
