@@ -26,6 +26,7 @@
 //! | module | owns | does not know |
 //! |---|---|---|
 //! | [`cli`] | commands, exit codes, what is printed | how a call is served |
+//! | [`client`] | calls to agents: where they are, whom the caller trusts, HTTP/1.1 as he speaks it | what becomes of an answer |
 //! | [`config`] | settings, their sources, defaults and limits | who uses a setting |
 //! | `listener` | the socket, the connections, HTTP/1.1 on them | operations |
 //! | [`tls`] | certificates and their keys, handshakes | HTTP |
@@ -39,6 +40,7 @@
 //! | [`api`] | endpoints, routes, status codes, `/openapi.json` | SQL, permission checks |
 //! | [`host`] | the node's readings and changes | HTTP, audit |
 //! | [`operation`] | method, path, ID and permission as plain data | all of the above but the permissions |
+//! | `percent` | texts as they stand in a query | everything else |
 //! | `decimal` | numbers as digits and nothing else | everything else |
 //! | [`live`] | a value that is replaced while it is in use | everything else |
 //! | [`report`] | an error and its sources as one line | everything else |
@@ -47,6 +49,8 @@
 
 // In the order of a request; the blank lines keep rustfmt from sorting them.
 pub mod cli;
+
+pub mod client;
 
 pub mod config;
 
@@ -77,6 +81,8 @@ pub mod host;
 pub mod operation;
 
 mod decimal;
+
+mod percent;
 
 pub mod live;
 

@@ -102,10 +102,7 @@ impl Tls {
     pub fn load(config: &TlsConfig) -> Result<Option<Self>, TlsError> {
         let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else { return Ok(None) };
         let chain = certificates(certificate)?;
-        let file = GuardedFile::open(key)?;
-        file.check_secret()?;
-        let private = PrivateKeyDer::from_pem_slice(&file.read(KEY_MAX_BYTES)?);
-        let private = private.map_err(|source| TlsError::Pem { path: key.clone(), what: "a private key", source })?;
+        let private = private_key(key)?;
         let provider = Arc::new(default_provider());
         let versions: &[_] = match config.min_version {
             TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
@@ -157,7 +154,16 @@ pub fn shown<S>(stream: &TlsStream<S>) -> Option<ClientCertificate> {
     Some(ClientCertificate { subject })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The private key in a file of PEM that nobody else can read.
+pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let file = GuardedFile::open(path)?;
+    file.check_secret()?;
+    let private = PrivateKeyDer::from_pem_slice(&file.read(KEY_MAX_BYTES)?);
+    private.map_err(|source| TlsError::Pem { path: path.to_owned(), what: "a private key", source })
+}
+
+/// The certificates in a file of PEM that nobody else can change: one at least.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     // Whoever can change it decides whom callers trust, or who may call.
     let file = GuardedFile::open(path)?;
     file.check_public()?;
@@ -167,7 +173,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if found.is_empty() { Err(no_pem(pem::Error::NoItemsFound)) } else { Ok(found) }
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+/// Those as authorities.
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|source| TlsError::Authority { path: path.to_owned(), source })?;

@@ -82,6 +82,9 @@ for number in $(seq "$blocks"); do
     elif grep -q '^curl -s http' "$block"; then
         grep -q '"code":401' "$work/out.$number" || fail "a call without a token is not refused"
         grep -q '"response_code":401,.*"class":"denied"' "$work/out.$number" || fail "the refusal left no entry"
+    elif grep -q 'audit list' "$block"; then
+        grep -Eq '^TIME .* PATH$' "$work/out.$number" || fail "no table"
+        grep -Eq ' denied +401 .* /node/hostname$' "$work/out.$number" || fail "the refused call is not in the table"
     elif grep -q -- '--profile dist' "$block"; then
         binary=$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu/dist/nodeaudit
         ldd "$binary" 2>&1 | grep -q 'statically linked' || fail "$binary is not static"

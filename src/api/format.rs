@@ -1,6 +1,6 @@
 //! The formats in which entries are exported, and which of them a caller wants.
 
-mod csv;
+pub(crate) mod csv;
 mod journal;
 
 use schemars::JsonSchema;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::percent;
+
 /// The links of a page. Each is a query alone, to be resolved against the address that was called: so they hold behind any proxy.
 #[derive(Debug, Default)]
 pub(super) struct Links(String);
@@ -17,7 +19,7 @@ impl Links {
             self.0.push(if index == 0 { '?' } else { '&' });
             self.0.push_str(name);
             self.0.push('=');
-            encode(&mut self.0, &value);
+            percent::encode(&mut self.0, &value);
         }
         write!(self.0, ">; rel=\"{relation}\"").expect("writing to a String does not fail");
     }
@@ -25,17 +27,6 @@ impl Links {
     /// The value of the header; none where there is no link.
     pub(super) fn header(self) -> Option<String> {
         (!self.0.is_empty()).then_some(self.0)
-    }
-}
-
-/// Percent-encodes what is not unreserved (RFC 3986, section 2.3).
-fn encode(encoded: &mut String, text: &str) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            write!(encoded, "%{byte:02X}").expect("writing to a String does not fail");
-        }
     }
 }
 

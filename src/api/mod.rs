@@ -9,7 +9,7 @@ pub mod endpoint;
 mod error;
 mod event;
 mod export;
-mod format;
+pub(crate) mod format;
 mod freshness;
 mod health;
 mod json;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::error::CliError;
 use super::exit::Exit;
-use super::{check_config, config, serve, support_bundle, tls, token};
+use super::{audit, check_config, config, serve, support_bundle, tls, token};
 
 /// nodeaudit: a node's management API, with every call recorded on the node.
 #[derive(Debug, Parser)]
@@ -22,6 +22,9 @@ pub struct Cli {
 enum Command {
     /// Run the agent
     Serve(serve::Serve),
+    /// Read the log of an agent, this node's or another one's
+    #[command(subcommand)]
+    Audit(Box<audit::Audit>),
     /// Issue a bearer token, or look into one
     #[command(subcommand)]
     Token(token::Token),
@@ -53,6 +56,7 @@ impl Command {
     fn run(self) -> Result<(), CliError> {
         match self {
             Self::Serve(command) => command.run(),
+            Self::Audit(command) => command.run(),
             Self::Token(command) => command.run(),
             Self::Tls(command) => command.run(),
             Self::CheckConfig(command) => command.run(),

@@ -7,6 +7,7 @@ use std::io;
 use super::exit::Exit;
 use crate::audit::ring::RingError;
 use crate::auth::{FileError, KeyError, RevokedError, TokenError};
+use crate::client::{ClientError, SecretError};
 use crate::config::ConfigError;
 use crate::reload::PartError;
 use crate::report;
@@ -147,6 +148,44 @@ impl From<PartError> for CliError {
             ) => Self::of(Exit::DataErr, &error),
             PartError::SelfTest(_) => Self::of(Exit::Software, &error),
         }
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::Unreachable { .. } | ClientError::Late { .. } | ClientError::Broken { .. } => {
+                Exit::Unavailable
+            }
+            ClientError::Tls { .. } | ClientError::Foreign { .. } | ClientError::TooLarge { .. } => Exit::Protocol,
+            ClientError::Refused { problem, .. } => match problem.status {
+                400 => Exit::Usage,
+                401 | 403 => Exit::NoPerm,
+                404 => Exit::NoInput,
+                408 | 429 | 503 => Exit::TempFail,
+                500..=599 => Exit::Unavailable,
+                _ => Exit::Protocol,
+            },
+        };
+        Self::of(exit, &error)
+    }
+}
+
+impl From<SecretError> for CliError {
+    fn from(error: SecretError) -> Self {
+        match &error {
+            SecretError::File(file) => {
+                let (exit, hint) = of_file(file);
+                Self { hint, ..Self::of(exit, &error) }
+            }
+            SecretError::Form(_) => Self::of(Exit::DataErr, &error),
+        }
+    }
+}
+
+impl From<TlsError> for CliError {
+    fn from(error: TlsError) -> Self {
+        PartError::Tls(error).into()
     }
 }
 

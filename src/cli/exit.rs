@@ -1,6 +1,6 @@
 //! Exit codes.
 
-/// How a command ended, in the codes of sysexits.h(3head), so that a script or a unit can tell what to do about it.
+/// How a command ended, in the codes of sysexits.h(3head) and one beside them, so that a script or a unit can tell what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -10,7 +10,7 @@ pub enum Exit {
     DataErr = 65,
     /// `EX_NOINPUT`: a file that the command needs is missing or can't be read.
     NoInput = 66,
-    /// `EX_UNAVAILABLE`: the agent can't do its work.
+    /// `EX_UNAVAILABLE`: the agent can't do its work, or can't be reached.
     Unavailable = 69,
     /// `EX_SOFTWARE`: the agent contradicts itself.
     Software = 70,
@@ -20,10 +20,16 @@ pub enum Exit {
     CantCreat = 73,
     /// `EX_IOERR`: reading or writing failed on the way.
     IoErr = 74,
-    /// `EX_NOPERM`: the permissions of a file are wrong.
+    /// `EX_TEMPFAIL`: not now; it may go later.
+    TempFail = 75,
+    /// `EX_PROTOCOL`: what answers is no agent, or not the one that is trusted.
+    Protocol = 76,
+    /// `EX_NOPERM`: the permissions of a file are wrong, or the agent refuses the caller.
     NoPerm = 77,
     /// `EX_CONFIG`: the configuration is refused.
     Config = 78,
+    /// Entries are missing that should have been there: the ring has lost them. All others were given.
+    Gap = 79,
 }
 
 impl Exit {

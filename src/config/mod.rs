@@ -14,7 +14,7 @@ mod tree;
 
 pub use limits::{LimitsConfig, ProxyConfig};
 pub use load::{ConfigError, ConfigFile, Preset, Sources};
-pub use setting::{Origin, Problem};
+pub use setting::{Origin, Problem, TOKEN_VARIABLE, URL_VARIABLE};
 pub use tls::{ClientAuth, TlsConfig, TlsVersion};
 pub use tree::{
     AuditConfig, AuthConfig, ClassConfig, Config, HostConfig, KeyOrigin, LogConfig, LogLevel, Plaintext, ServerConfig,

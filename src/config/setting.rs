@@ -15,6 +15,12 @@ use toml::{Spanned, Table, Value};
 /// What the names of the agent's environment variables begin with.
 const VARIABLE_PREFIX: &str = "NODEAUDIT_";
 
+/// The address of the agent that `nodeaudit audit` calls: no setting.
+pub const URL_VARIABLE: &str = "NODEAUDIT_URL";
+
+/// The token that it shows: no setting, and a secret.
+pub const TOKEN_VARIABLE: &str = "NODEAUDIT_TOKEN";
+
 /// A value for a key. Tables are not values, but for empty ones: they hold settings.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Setting {
@@ -140,6 +146,9 @@ pub(super) fn in_environment(
 
 fn in_variable(name: &OsStr, value: &OsStr) -> Option<Result<Vec<Setting>, Problem>> {
     let name = name.to_string_lossy();
+    if [URL_VARIABLE, TOKEN_VARIABLE].contains(&&*name) {
+        return None;
+    }
     let key = name.strip_prefix(VARIABLE_PREFIX)?.to_ascii_lowercase();
     let origin = Origin::Variable(name.clone().into_owned());
     let Some(text) = value.to_str() else {

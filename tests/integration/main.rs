@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start the agent and its peers")]
 
 mod acknowledged;
+mod audit_command;
 mod boards;
 mod bounded;
 mod clocks;

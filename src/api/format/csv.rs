@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use crate::audit::ServedEntry;
 use crate::host::clock;
 
-const COLUMNS: &str = "id,timestamp,user,roles,method,path,operation_id,source_ip,response_code,duration_ms,seq,class,outcome,\
+/// The names of the columns, as the first line.
+pub(crate) const COLUMNS: &str = "id,timestamp,user,roles,method,path,operation_id,source_ip,response_code,duration_ms,seq,class,outcome,\
     permission,token_id,auth_method,trace_id,user_agent,forwarded_for,boot_id,monotonic_us,duration_us,clock_synced,count,\
     last_timestamp\r\n";
 
@@ -19,7 +20,7 @@ pub(super) fn header(body: &mut Vec<u8>) {
 
 /// Writes an entry; what it does not have is empty.
 pub(super) fn row(body: &mut Vec<u8>, entry: &ServedEntry<'_>) {
-    let mut row = Row(String::with_capacity(512));
+    let mut row = Row::new();
     row.plain(entry.id.encode(&mut [0; 36]));
     row.plain(clock::rfc3339_into(entry.timestamp, &mut [0; 24]));
     row.text(entry.user);
@@ -45,22 +46,32 @@ pub(super) fn row(body: &mut Vec<u8>, entry: &ServedEntry<'_>) {
     row.plain(entry.clock_synced);
     row.plain(entry.count.map(|count| count.to_string()).unwrap_or_default());
     row.plain(entry.last_timestamp.map(clock::rfc3339).unwrap_or_default());
-    row.0.pop();
-    body.extend_from_slice(row.0.as_bytes());
-    body.extend_from_slice(b"\r\n");
+    row.end(body);
 }
 
 /// Values, each with a comma behind it.
-struct Row(String);
+pub(crate) struct Row(String);
 
 impl Row {
+    /// A row without values.
+    pub(crate) fn new() -> Self {
+        Self(String::with_capacity(512))
+    }
+
+    /// Writes the row as a line.
+    pub(crate) fn end(mut self, body: &mut Vec<u8>) {
+        self.0.pop();
+        body.extend_from_slice(self.0.as_bytes());
+        body.extend_from_slice(b"\r\n");
+    }
+
     /// A value of the agent's own.
-    fn plain(&mut self, value: impl std::fmt::Display) {
+    pub(crate) fn plain(&mut self, value: impl std::fmt::Display) {
         write!(self.0, "{value},").expect("writing to a String does not fail");
     }
 
     /// A value of a caller.
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         let is_formula =
             text.starts_with(['=', '+', '-', '@', '\t', '\r', '\'', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
         let apostrophe = if is_formula { "'" } else { "" };
@@ -78,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_formula_is_a_text() {
-        let mut row = Row(String::new());
+        let mut row = Row::new();
         for text in ["=1+1", "+1", "-1", "@SUM(A1)", "=HYPERLINK(\"http://x\",\"y\")", "a=1", "", "a,b", "'x"] {
             row.text(text);
         }

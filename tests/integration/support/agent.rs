@@ -34,6 +34,7 @@ pub(crate) struct Node {
     /// Command and arguments before the agent's own: none, or what isolates it.
     launcher: Vec<OsString>,
     arguments: Vec<&'static str>,
+    listen: SocketAddr,
     /// What stands in the environment of the agent beside a path.
     environment: Vec<(&'static str, OsString)>,
     tls: Option<TlsClient>,
@@ -51,6 +52,7 @@ impl Node {
             binary: BINARY.into(),
             launcher: Vec::new(),
             arguments: vec!["--dev"],
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             environment: Vec::new(),
             tls: None,
             signing: None,
@@ -122,12 +124,18 @@ impl Node {
         self.try_start().unwrap_or_else(|(_, log)| panic!("the agent ended: {log}"))
     }
 
+    /// The same at that address, which an agent had before.
+    pub(crate) fn start_at(mut self, address: SocketAddr) -> Agent {
+        self.listen = address;
+        self.start()
+    }
+
     /// The same where the node may be broken: an agent that ends instead of listening gives the node back, and what it said.
     #[expect(clippy::result_large_err, reason = "a node is moved once for each start")]
     pub(crate) fn try_start(self) -> Result<Agent, (Self, String)> {
         let mut line = self.launcher.clone();
         line.push(self.binary.clone());
-        line.extend(["serve", "--listen", "127.0.0.1:0", "--config"].map(OsString::from));
+        line.extend(["serve", "--listen", &self.listen.to_string(), "--config"].map(OsString::from));
         line.push(self.folder().join("nodeaudit.toml").into());
         line.push("--state-dir".into());
         line.push(self.state_dir().into());
