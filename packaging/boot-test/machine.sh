@@ -20,8 +20,9 @@ boot() { # PARAMETER...
   machine=$!
   # Both ways in one, so that neither side waits for the other to open it.
   exec 5<>"$work/shell.in" 6<>"$work/shell.out" 7<>"$work/monitor.in" 8<>"$work/monitor.out"
-  local answer line
-  if ! read -r -t 180 answer <&6 || [ "$answer" != ready ]; then
+  local answer='' line end=$((SECONDS + 180))
+  until read -r -t 1 answer <&6 || ! kill -0 "$machine" 2>/dev/null || [ "$SECONDS" -ge "$end" ]; do :; done
+  if [ "$answer" != ready ]; then
     echo "the machine does not boot:" >&2
     tail -n 30 "$work/console" "$work/qemu.log" >&2
     return 1
