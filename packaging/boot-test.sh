@@ -195,7 +195,7 @@ every_endpoint_works() {
       expect "$code" "$method" "$path" || fine=1
     fi
   done < <(jq -r '.paths | to_entries[] | .key as $path | .value | keys[] | ascii_upcase + " " + $path' "$work/body" | grep ' /node/')
-  is "time zone" "$(guest 'readlink /etc/localtime')" /usr/share/zoneinfo/Europe/Berlin || fine=1
+  is "time zone" "$(guest 'realpath /etc/localtime')" /usr/share/zoneinfo/Europe/Berlin || fine=1
   return $fine
 }
 

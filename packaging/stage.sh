@@ -13,7 +13,7 @@ put() { install -D -m "$1" "$2" "$root/$3"; } # MODE FILE DESTINATION
 
 put 755 "$binary" usr/bin/nodeaudit
 put 644 packaging/nodeaudit.toml etc/nodeaudit/nodeaudit.toml
-put 644 systemd/50-nodeaudit.rules etc/polkit-1/rules.d/50-nodeaudit.rules
+put 644 systemd/50-nodeaudit.rules usr/share/polkit-1/rules.d/50-nodeaudit.rules
 put 644 systemd/nodeaudit.sysusers.conf usr/lib/sysusers.d/nodeaudit.conf
 for unit in systemd/*.service systemd/*.socket; do
   [ ! -e "$unit" ] || put 644 "$unit" "usr/lib/systemd/system/${unit##*/}"

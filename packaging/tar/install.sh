@@ -14,7 +14,6 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 DESTDIR=${DESTDIR:-}
 config=/etc/nodeaudit/nodeaudit.toml
-rules=/etc/polkit-1/rules.d/50-nodeaudit.rules
 wants=/etc/systemd/system/multi-user.target.wants/nodeaudit.service
 
 is_running() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
@@ -33,14 +32,10 @@ put() { # FILE: in one step, so that no one finds half of it
 install_all() {
     files | while read -r file; do
         to=$file
-        case $file in
-        "$config" | "$rules")
-            if [ -e "$DESTDIR$file" ] && ! cmp -s "$here/root$file" "$DESTDIR$file"; then
-                to=$file.new
-                echo "install.sh: $file is yours and stays; this version's is $to"
-            fi
-            ;;
-        esac
+        if [ "$file" = "$config" ] && [ -e "$DESTDIR$file" ] && ! cmp -s "$here/root$file" "$DESTDIR$file"; then
+            to=$file.new
+            echo "install.sh: $file is yours and stays; this version's is $to"
+        fi
         put "$file" "$to"
     done
     if command -v systemd-sysusers >/dev/null; then
@@ -64,10 +59,7 @@ uninstall() {
     fi
     rm -f "$DESTDIR$wants" "$DESTDIR/etc/systemd/system/sockets.target.wants/nodeaudit.socket"
     files | while read -r file; do
-        case $file in
-        "$config" | "$rules") ;;
-        *) rm -f "$DESTDIR$file" ;;
-        esac
+        [ "$file" = "$config" ] || rm -f "$DESTDIR$file"
     done
     rmdir "$DESTDIR/usr/share/doc/nodeaudit/docs" "$DESTDIR/usr/share/doc/nodeaudit" 2>/dev/null || :
     if is_running; then systemctl daemon-reload; fi
@@ -78,7 +70,7 @@ case ${1:-} in
 --uninstall) uninstall ;;
 --purge)
     uninstall
-    rm -rf "$DESTDIR/etc/nodeaudit" "$DESTDIR/var/lib/nodeaudit" "$DESTDIR$rules" "$DESTDIR$rules.new"
+    rm -rf "$DESTDIR/etc/nodeaudit" "$DESTDIR/var/lib/nodeaudit"
     ;;
 *)
     echo "install.sh: no such option: $1 (--uninstall, --purge)" >&2
