@@ -42,6 +42,7 @@
 //! | [`operation`] | method, path, ID and permission as plain data | all of the above but the permissions |
 //! | `percent` | texts as they stand in a query | everything else |
 //! | `decimal` | numbers as digits and nothing else | everything else |
+//! | [`network`] | networks of IP addresses | everything else |
 //! | [`live`] | a value that is replaced while it is in use | everything else |
 //! | [`report`] | an error and its sources as one line | everything else |
 //!
@@ -83,6 +84,8 @@ pub mod operation;
 mod decimal;
 
 mod percent;
+
+pub mod network;
 
 pub mod live;
 

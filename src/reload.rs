@@ -90,7 +90,10 @@ impl Fresh {
         let anonymous = config.auth.anonymous_permissions.iter().copied().collect();
         Ok(Self {
             authenticator: Authenticator::new(verifier, anonymous, certificates, Arc::clone(time_floor)),
-            admission: Admission::new(TrustedProxies::new(config.proxy.trusted.clone()), rates(&config.limits)),
+            admission: Admission::new(
+                TrustedProxies::new(config.proxy.trusted.clone(), config.proxy.header),
+                rates(&config.limits),
+            ),
             tls: Tls::load(&config.tls)?,
             openapi: describe(config),
         })

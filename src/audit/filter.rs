@@ -2,7 +2,6 @@
 //!
 //! Parsed from names and values as they stand in a query. Knows neither SQL nor HTTP; `reader::predicate` makes SQL of it.
 
-mod address;
 mod code;
 mod moment;
 
@@ -14,7 +13,7 @@ use super::class::Class;
 use super::entry::Outcome;
 use super::redact::{self, bounded};
 use crate::decimal;
-pub use address::Network;
+use crate::network::Network;
 pub use code::Codes;
 pub use moment::Moment;
 
@@ -103,7 +102,7 @@ impl Filter {
             "method" => self.method = Some(bounded(value, redact::METHOD_MAX_BYTES)),
             "path" => self.path = Some(PathPattern::parse(value)),
             "operation_id" => self.operation_id = Some(value.to_owned()),
-            "source_ip" => self.source_ip = Some(Network::parse(value).ok_or(expected("source_ip", Network::FORM))?),
+            "source_ip" => self.source_ip = Some(value.parse().map_err(|_| expected("source_ip", Network::FORM))?),
             "response_code" => {
                 self.response_code = Some(Codes::parse(value).ok_or(expected("response_code", Codes::FORM))?);
             }

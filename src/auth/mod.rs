@@ -35,7 +35,7 @@ pub use authorize::{Refusal, authorize};
 pub use certificate::{CertificateRoles, ClientCertificate};
 pub use claims::ClaimError;
 pub(crate) use claims::is_unprintable;
-pub use client::{Client, Network, TrustedProxies, network_of};
+pub use client::{Client, ForwardedHeader, TrustedProxies, network_of};
 pub use credential::Credential;
 pub use guarded_file::FileError;
 pub(crate) use guarded_file::{GuardedFile, create_private};

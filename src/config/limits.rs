@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::auth::Network;
+use crate::auth::ForwardedHeader;
+use crate::network::Network;
 
 /// `[proxy]`: who may speak for others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyConfig {
-    /// Addresses and networks of proxies whose `Forwarded` or `X-Forwarded-For` is believed. Default: none.
+    /// Addresses and networks of proxies that are believed when they name their clients. Default: none.
     pub trusted: Vec<Network>,
+    /// The one header they do that in: `x-forwarded-for` or `forwarded` (RFC 7239). Default `x-forwarded-for`.
+    pub header: ForwardedHeader,
 }
 
 /// `[limits]`: how often one may call. A rate of 0 is no limit.

@@ -122,9 +122,9 @@ fn who_called_is_what_the_proxy_says_and_never_what_the_caller_does() {
         (&[("X-Forwarded-For", "\u{e9}")], client),
         (&[("X-Real-IP", "192.0.2.1")], client),
         (&[("X-Forwarded-For", "192.0.2.1"), ("Connection", "close, X-Forwarded-For")], client),
-        // The proxy passes on what it does not write: nobody can tell which of the two is right.
-        (&[("Forwarded", "for=192.0.2.1")], None),
-        (&[("Forwarded", "for=127.0.0.1;for=192.0.2.1")], None),
+        // The proxy passes on what it does not write.
+        (&[("Forwarded", "for=192.0.2.1")], client),
+        (&[("Forwarded", "for=127.0.0.1;for=192.0.2.1")], client),
     ];
     for kind in [Kind::Nginx, Kind::HaProxy] {
         let agent = agent(NO_LIMITS);
