@@ -7,11 +7,13 @@ mod answer;
 mod channel;
 mod door;
 mod headers;
+mod local;
 mod peers;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::PayloadError;
@@ -23,7 +25,7 @@ use actix_service::{
 };
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Service as _};
-use actix_web::rt::net::TcpStream;
+use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::{Error, HttpResponse};
 use futures_util::TryStreamExt as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -37,6 +39,7 @@ use crate::tls::{self, Tls};
 use answer::Answer;
 use channel::Channel;
 use door::{DISCONNECT_TIMEOUT, Door};
+pub(crate) use local::{LocalListener, LocalPeers};
 
 /// What the kernel holds back of an answer for a peer that is slow to read. With more, it would say too late that the peer reads on.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
@@ -74,11 +77,19 @@ pub(crate) fn reserve_files(connections: usize) {
     }
 }
 
+/// What connections come through.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    pub(crate) tcp: Vec<TcpListener>,
+    pub(crate) local: Vec<LocalListener>,
+}
+
 /// Serves `app` on all listeners, with `tls` over that or nothing else, until its handle is told to stop; then open calls get
 /// their time.
 pub(crate) fn serve<F, I, S, B>(
-    listeners: Vec<TcpListener>,
+    listeners: Listeners,
     limits: &ServerConfig,
+    local_peers: LocalPeers,
     tls: Option<Live<Tls>>,
     writer: Writer,
     app: F,
@@ -117,11 +128,11 @@ where
         idle: Duration::from_secs(limits.keep_alive_s) + head_timeout,
     };
     let write_timeout = Duration::from_millis(limits.write_timeout_ms);
-    let door = Door::new(limits.max_connections_per_peer, deadlines, write_timeout, tls, writer);
-    let factory = |address: SocketAddr| {
-        let (stopping, door, app) = (stopping.clone(), door.clone(), app.clone());
+    let door = Door::new(limits.max_connections_per_peer, local_peers, deadlines, write_timeout, tls, writer);
+    let http = |address: SocketAddr| {
+        let (stopping, app) = (stopping.clone(), app.clone());
         move || {
-            let (stopping, door) = (stopping.clone(), door.clone());
+            let stopping = stopping.clone();
             let app = app().into_factory().map_err(|error| error.into().error_response());
             let app = map_config(app, |()| AppConfig::default());
             let claimed = apply_fn_factory(app, |mut request: Request, app| {
@@ -141,7 +152,7 @@ where
                     Ok::<_, HttpResponse>(response.map_body(|_, body| Answer::new(body, watch)))
                 }
             });
-            let http = HttpService::build()
+            HttpService::build()
                 .keep_alive(keep_alive)
                 .client_request_timeout(head_timeout)
                 .client_disconnect_timeout(DISCONNECT_TIMEOUT)
@@ -151,20 +162,32 @@ where
                 })
                 .on_connect_ext(|stream: &Watched<Channel>, data| {
                     data.insert(stream.watch());
-                    if let Channel::Tls(stream) = stream.stream()
-                        && let Some(certificate) = tls::shown(stream)
-                    {
-                        data.insert(certificate);
-                    }
+                    match stream.stream() {
+                        Channel::Tls(stream) => tls::shown(stream).map(|certificate| drop(data.insert(certificate))),
+                        Channel::Plain(stream) => stream.local_peer().map(|peer| drop(data.insert(peer.clone()))),
+                    };
                 })
                 .local_addr(address)
-                .finish::<_, Answer>(claimed);
-            fn_service(move |stream: TcpStream| door.clone().enter(stream)).and_then(http)
+                .finish::<_, Answer>(claimed)
         }
     };
-    for listener in listeners {
+    for listener in listeners.tcp {
         let address = listener.local_addr()?;
-        server = server.listen(address.to_string(), listener, factory(address))?;
+        let (door, http) = (door.clone(), http(address));
+        server = server.listen(address.to_string(), listener, move || {
+            let door = door.clone();
+            fn_service(move |stream: TcpStream| door.clone().enter(stream)).and_then(http())
+        })?;
+    }
+    for listener in listeners.local {
+        let (listener, file) = listener.into_parts();
+        let (door, http) = (door.clone(), http((Ipv4Addr::LOCALHOST, 0).into()));
+        // Goes with the last of those who make services, when the server has ended.
+        let file = Arc::new(file);
+        server = server.listen_uds("unix", listener, move || {
+            let (door, _file) = (door.clone(), Arc::clone(&file));
+            fn_service(move |stream: UnixStream| door.clone().enter_locally(stream)).and_then(http())
+        })?;
     }
     Ok(server.run())
 }

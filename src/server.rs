@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,13 +19,13 @@ use crate::audit::ring::{Ring, RingError, RingOptions};
 use crate::audit::{Auditing, Durabilities, Durability, Reader, Writer, WriterOptions, WriterThread, audit};
 use crate::auth::{TimeFloor, authenticate};
 use crate::config::{ClassConfig, Config};
-use crate::host::{Changes, Host, HostError, Paths, clock};
+use crate::host::{Changes, Host, HostError, Paths, Users, clock};
 use crate::lifecycle::Lifecycle;
-use crate::listener;
+use crate::listener::{self, Listeners, LocalListener, LocalPeers};
 use crate::operation::Operations;
 use crate::reload::{PartError, ReadConfig, Reloadable, Reloader};
 use crate::signals::Signals;
-use crate::systemd::{Notifier, PassedSocket, SocketError, Sockets};
+use crate::systemd::{self, Notifier, PassedSocket, SocketError, Sockets};
 
 /// How often it is looked whether the newest time that has been is to be written down.
 const TIME_FLOOR_PERIOD: Duration = Duration::from_mins(10);
@@ -53,6 +54,15 @@ pub enum ServerError {
         #[source]
         source: io::Error,
     },
+    /// The Unix socket can't be made.
+    #[error("can't listen on the socket {}", path.display())]
+    Socket {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
     /// What the service manager passed can't be used.
     #[error("can't use what the service manager passed")]
     Passed(#[from] SocketError),
@@ -73,7 +83,8 @@ pub enum ServerError {
 /// An agent that is ready to serve.
 pub struct Server {
     config: Config,
-    listeners: Vec<TcpListener>,
+    listeners: Listeners,
+    local_peers: LocalPeers,
     address: SocketAddr,
     parts: Parts,
     signals: Signals,
@@ -101,11 +112,20 @@ impl Server {
         let signals = Signals::listen().map_err(ServerError::Signal)?;
         let failed = |source| ServerError::Listen { address: config.server.listen, source };
         let mut listeners = adopt(sockets)?;
-        if listeners.is_empty() {
-            listeners.push(listener::bind(config.server.listen).map_err(failed)?);
+        if listeners.tcp.is_empty() {
+            listeners.tcp.push(listener::bind(config.server.listen).map_err(failed)?);
+        }
+        if listeners.local.is_empty()
+            && let Some(path) = config.server.socket.resolve(systemd::runtime_directory().as_deref())
+        {
+            let local =
+                LocalListener::bind(&path).map_err(|source| ServerError::Socket { path: path.clone(), source })?;
+            log::info!("listening on the socket {}", path.display());
+            listeners.local.push(local);
         }
         listener::reserve_files(config.server.max_connections);
-        let bound = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        let bound =
+            listeners.tcp.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>().map_err(failed)?;
         for address in bound.iter().filter(|address| !address.ip().is_loopback() && !config.tls.is_on()) {
             log::warn!(
                 "{address} is not a loopback address, and there is no TLS: tokens can be read on their way (server.plaintext)"
@@ -119,6 +139,7 @@ impl Server {
         let reloader = Arc::new(reloader);
 
         let paths = Paths::new(&config.host.root);
+        let local_peers = local_peers(&config);
         let ring_options = ring_options(&config)?;
         let ring = Ring::open(&ring_options)?;
         let reader = Arc::new(Reader::new(&ring_options.state_dir, ring.gate()));
@@ -146,7 +167,7 @@ impl Server {
             reloader,
         };
         let parts = Parts { reloadable, time_floor, auditing: web::Data::new(auditing), state: web::Data::new(state) };
-        Ok(Self { config, listeners, address, parts, signals, writer_thread })
+        Ok(Self { config, listeners, local_peers, address, parts, signals, writer_thread })
     }
 
     /// The address that it listens on; the first of several.
@@ -156,11 +177,12 @@ impl Server {
 
     /// Serves until the process is told to stop by SIGTERM or SIGINT, and tells the service manager how it is.
     pub fn run(self, notifier: Notifier) -> Result<(), ServerError> {
-        let Self { config, listeners, address, parts, signals, writer_thread } = self;
+        let Self { config, listeners, local_peers, address, parts, signals, writer_thread } = self;
         let at = format!("{address}{}", config.server.base_path);
         let lifecycle = Lifecycle::new(notifier, at, parts.state.writer.clone());
         let time_floor = Arc::clone(&parts.time_floor);
-        let served = actix_web::rt::System::new().block_on(serve(&config, listeners, parts, signals, lifecycle));
+        let served =
+            actix_web::rt::System::new().block_on(serve(&config, (listeners, local_peers), parts, signals, lifecycle));
         time_floor.keep_at_end();
         let stored = writer_thread.stop();
         served.map_err(ServerError::Serve)?;
@@ -170,7 +192,7 @@ impl Server {
 
 async fn serve(
     config: &Config,
-    listeners: Vec<TcpListener>,
+    (listeners, local_peers): (Listeners, LocalPeers),
     parts: Parts,
     signals: Signals,
     lifecycle: Lifecycle,
@@ -193,7 +215,7 @@ async fn serve(
             .wrap(from_fn(audit))
             .wrap(from_fn(authenticate))
     };
-    let server = listener::serve(listeners, &config.server, tls, writer, app)?;
+    let server = listener::serve(listeners, &config.server, local_peers, tls, writer, app)?;
     actix_web::rt::spawn(keep_time(time_floor));
     lifecycle.begin(signals, reloader, &server.handle());
     server.await
@@ -210,19 +232,38 @@ async fn keep_time(time_floor: Arc<TimeFloor>) {
 }
 
 /// What the service manager has bound for the agent.
-fn adopt(sockets: Sockets) -> Result<Vec<TcpListener>, ServerError> {
-    let adopt = |socket: PassedSocket| {
+fn adopt(sockets: Sockets) -> Result<Listeners, ServerError> {
+    let mut listeners = Listeners::default();
+    for socket in sockets {
         let name = socket.name.clone();
-        let listener = socket.into_tcp().map_err(|socket| SocketError::Kind { name: socket.name })?;
-        listener::adopt(listener).map_err(|source| SocketError::Refused { name, source })
-    };
-    Ok(sockets.into_iter().map(adopt).collect::<Result<_, _>>()?)
+        match socket.into_tcp().map_err(PassedSocket::into_unix) {
+            Ok(listener) => {
+                let refused = |source| SocketError::Refused { name, source };
+                listeners.tcp.push(listener::adopt(listener).map_err(refused)?);
+            }
+            Err(Ok(listener)) => listeners.local.push(LocalListener::adopt(listener)),
+            Err(Err(socket)) => return Err(SocketError::Kind { name: socket.name }.into()),
+        }
+    }
+    Ok(listeners)
 }
 
 /// The OpenAPI document, which tells what needs no token.
 fn describe(config: &Config) -> String {
     let anonymous = config.auth.anonymous_permissions.iter().copied().collect();
     api::document(&api::endpoints(), &config.server.base_path, anonymous).to_string()
+}
+
+/// Who may do what through the Unix socket.
+fn local_peers(config: &Config) -> LocalPeers {
+    let users = Users::new(Paths::new(&config.host.root));
+    let group = Some(config.server.socket_group.clone()).filter(|group| !group.is_empty());
+    if let Some(group) = &group
+        && !users.gid_of(group).is_ok_and(|found| found.is_some())
+    {
+        log::warn!("there is no group {group} (server.socket_group): without a token, root alone may read the audit");
+    }
+    LocalPeers::new(users, group)
 }
 
 fn ring_options(config: &Config) -> Result<RingOptions, ServerError> {

@@ -17,6 +17,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::writer::Writer;
+use crate::auth::Actor;
 use framing::Framing;
 use heads::{asked_for, own_answer};
 use unserved::record;
@@ -39,6 +41,21 @@ const LINE_END: &[u8] = b"\r\n";
 const CONNECTION_ENDS: &[u8] = b"connection: close\r\n";
 /// So much of what a peer sends before it is answered waits here; the rest waits in the kernel.
 const HELD_BYTES: usize = 16 * 1024;
+
+/// Where a connection comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The peer's address.
+    pub address: IpAddr,
+    /// Who it is, where that is known without a request.
+    pub actor: Option<Arc<Actor>>,
+}
+
+impl From<IpAddr> for Origin {
+    fn from(address: IpAddr) -> Self {
+        Self { address, actor: None }
+    }
+}
 
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +84,7 @@ pub struct Watched<S> {
 /// What is known of a connection.
 pub struct Watch {
     writer: Writer,
-    peer: IpAddr,
+    origin: Origin,
     seen: RefCell<Seen>,
 }
 
@@ -104,8 +121,14 @@ enum End {
 }
 
 impl<S> Watched<S> {
-    /// Watches a connection that `peer` has just opened. The library's own answers get these header lines.
-    pub fn new(stream: S, peer: IpAddr, deadlines: PeerDeadlines, writer: Writer, own_headers: &'static [u8]) -> Self {
+    /// Watches a connection that was just opened. The library's own answers get these header lines.
+    pub fn new(
+        stream: S,
+        origin: Origin,
+        deadlines: PeerDeadlines,
+        writer: Writer,
+        own_headers: &'static [u8],
+    ) -> Self {
         let seen = RefCell::new(Seen {
             framing: Framing::new(),
             has_begun: false,
@@ -117,7 +140,7 @@ impl<S> Watched<S> {
             end: None,
             tail: Vec::new(),
         });
-        let watch = Rc::new(Watch { writer, peer, seen });
+        let watch = Rc::new(Watch { writer, origin, seen });
         Self { stream, watch, deadlines, alarm: None, own_headers, amendment: Vec::new() }
     }
 
@@ -196,10 +219,10 @@ impl Watch {
         if let Some(answer) = own_answer(&seen.tail) {
             // What stands behind a request that can't be read is no request.
             let first_line = if has_begun { seen.framing.first_line() } else { b"" };
-            return record(&self.writer, self.peer, age, asked_for(first_line), answer.code);
+            return record(&self.writer, &self.origin, age, asked_for(first_line), answer.code);
         }
         if has_begun {
-            record(&self.writer, self.peer, age, asked_for(seen.framing.first_line()), 0);
+            record(&self.writer, &self.origin, age, asked_for(seen.framing.first_line()), 0);
         }
         if seen.end == Some(End::Tunnel) {
             return;
@@ -209,7 +232,7 @@ impl Watch {
             seen.framing.begin();
             held = &held[seen.framing.feed(held)..];
             if seen.framing.is_in_head() || seen.framing.has_head() {
-                record(&self.writer, self.peer, Duration::ZERO, asked_for(seen.framing.first_line()), 0);
+                record(&self.writer, &self.origin, Duration::ZERO, asked_for(seen.framing.first_line()), 0);
             }
         }
     }

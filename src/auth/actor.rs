@@ -12,17 +12,20 @@ pub enum AuthMethod {
     Bearer,
     /// By the certificate that the caller showed in the TLS handshake.
     Mtls,
+    /// By the process that the Unix socket was connected from.
+    Unix,
 }
 
 impl AuthMethod {
     /// Every method, in the order of their numbers in the ring file, from 1.
-    pub const ALL: [Self; 2] = [Self::Bearer, Self::Mtls];
+    pub const ALL: [Self; 3] = [Self::Bearer, Self::Mtls, Self::Unix];
 
     /// The method as served.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bearer => "bearer",
             Self::Mtls => "mtls",
+            Self::Unix => "unix",
         }
     }
 }
@@ -46,7 +49,7 @@ pub(super) fn role_lines(roles: &[String]) -> String {
 /// Who calls: someone authenticated, or anyone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actor {
-    /// The subject of the token or of the certificate; empty for an anonymous caller.
+    /// The subject of the token or of the certificate, or the user of the process; empty for an anonymous caller.
     pub user: String,
     /// Role names from the token, a line each, 512 bytes at most.
     pub roles: String,
@@ -73,9 +76,13 @@ impl Actor {
         Self { refused: Some(reason), ..Self::default() }
     }
 
-    /// Whether nobody was authenticated.
+    /// Whether this is anyone: nobody was authenticated, or a user of this node to whom nothing was given, as any program can be.
     pub const fn is_anonymous(&self) -> bool {
-        self.auth_method.is_none()
+        match self.auth_method {
+            None => true,
+            Some(AuthMethod::Unix) => !self.may(Permission::AuditRead),
+            Some(AuthMethod::Bearer | AuthMethod::Mtls) => false,
+        }
     }
 
     /// Whether this caller may do what asks for `permission`.

@@ -15,8 +15,8 @@ use actix_web::{Error, HttpMessage, web};
 
 use super::actor::role_lines;
 use super::{
-    Actor, Admission, AuthMethod, CertificateRoles, ClientCertificate, Credential, PermissionSet, TimeFloor,
-    TokenVerifier,
+    Actor, Admission, AuthMethod, CertificateRoles, Client, ClientCertificate, Credential, LocalPeer, PermissionSet,
+    TimeFloor, TokenVerifier,
 };
 use crate::host::clock;
 use crate::live::Live;
@@ -42,12 +42,13 @@ impl Authenticator {
         Self { verifier, anonymous: Arc::new(Actor::anonymous(anonymous)), certificates, time_floor }
     }
 
-    /// A token counts more than the connection's certificate: who sends both speaks for whom the token names. A bad token is
-    /// refused and not made up for by a good certificate.
-    pub(super) fn actor(&self, credential: Credential<'_>, certificate: Option<&ClientCertificate>) -> Arc<Actor> {
-        let token = match (credential, certificate) {
-            (Credential::None, Some(certificate)) => return self.certificates.actor(certificate),
-            (Credential::None, None) => return Arc::clone(&self.anonymous),
+    /// A token counts more than what is known of the connection: who sends one speaks for whom it names. A bad token is refused and
+    /// not made up for by a good certificate, nor by a user.
+    pub(super) fn actor(&self, credential: Credential<'_>, connection: Known<'_>) -> Arc<Actor> {
+        let token = match (credential, connection) {
+            (Credential::None, Known::Certificate(certificate)) => return self.certificates.actor(certificate),
+            (Credential::None, Known::Local(peer)) => return peer.actor(self.anonymous.permissions),
+            (Credential::None, Known::Nothing) => return Arc::clone(&self.anonymous),
             (Credential::Unusable(reason), _) => return Arc::new(Actor::refused(reason.to_owned())),
             (Credential::Bearer(token), _) => token,
         };
@@ -74,6 +75,24 @@ impl Authenticator {
     }
 }
 
+/// What is known of who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Known<'a> {
+    /// Nothing.
+    Nothing,
+    /// The certificate that he has shown.
+    Certificate(&'a ClientCertificate),
+    /// The process that has connected.
+    Local(&'a LocalPeer),
+}
+
+impl<'a> Known<'a> {
+    /// What is known of these two, of which a connection has one at most.
+    pub(super) fn of(certificate: Option<&'a ClientCertificate>, local: Option<&'a LocalPeer>) -> Self {
+        local.map(Self::Local).or(certificate.map(Self::Certificate)).unwrap_or(Self::Nothing)
+    }
+}
+
 /// The middleware.
 pub async fn authenticate(
     authenticator: web::Data<Live<Authenticator>>,
@@ -82,12 +101,16 @@ pub async fn authenticate(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let (admission, now) = (admission.get(), Instant::now());
-    // A peer that has gone already has no address any more.
-    let peer = request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
-    let client = admission.proxies().client(peer, request.headers());
+    let client = if let Some(local) = request.conn_data() {
+        Client::local(local)
+    } else {
+        // A peer that has gone already has no address any more.
+        let peer = request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
+        admission.proxies().client(peer, request.headers())
+    };
     let admitted = admission.of_client(&client, now).and_then(|()| {
         let credential = Credential::parse(request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes));
-        let actor = authenticator.get().actor(credential, request.conn_data());
+        let actor = authenticator.get().actor(credential, Known::of(request.conn_data(), request.conn_data()));
         let admitted = admission.of_actor(&client, &actor, now);
         request.extensions_mut().insert(actor);
         admitted

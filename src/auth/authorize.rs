@@ -26,8 +26,12 @@ pub fn authorize(actor: &Actor, permission: Permission) -> Result<(), Refusal> {
         return Ok(());
     }
     if actor.is_anonymous() {
-        let reason = actor.refused.as_deref().unwrap_or("a bearer token is required");
-        return Err(Refusal::Unauthenticated(reason.to_owned()));
+        let reason = match (&actor.refused, actor.auth_method) {
+            (Some(reason), _) => reason.clone(),
+            (None, Some(_)) => format!("the user {} may do nothing here without a bearer token", actor.user),
+            (None, None) => "a bearer token is required".to_owned(),
+        };
+        return Err(Refusal::Unauthenticated(reason));
     }
     Err(Refusal::Lacks(permission))
 }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
+use super::LocalPeer;
 use crate::decimal;
 use crate::network::Network;
 
@@ -27,12 +28,19 @@ pub struct Client {
     pub peer: IpAddr,
     /// The client that a trusted proxy names.
     pub forwarded_for: Option<IpAddr>,
+    /// Whom a process of this node counts for.
+    local: Option<IpAddr>,
 }
 
 impl Client {
+    /// A process of this node. What it says of others is not believed.
+    pub fn local(peer: &LocalPeer) -> Self {
+        Self { peer: LocalPeer::ADDRESS, forwarded_for: None, local: Some(peer.counted()) }
+    }
+
     /// Whom its calls count for.
     pub fn counted(&self) -> IpAddr {
-        network_of(self.forwarded_for.unwrap_or(self.peer))
+        network_of(self.local.or(self.forwarded_for).unwrap_or(self.peer))
     }
 }
 
@@ -72,7 +80,7 @@ impl TrustedProxies {
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
         let peer = peer.to_canonical();
         let forwarded_for = if self.trusts(peer) { self.forwarded_for(headers) } else { None };
-        Client { peer, forwarded_for }
+        Client { peer, forwarded_for, local: None }
     }
 
     fn forwarded_for(&self, headers: &HeaderMap) -> Option<IpAddr> {

@@ -7,7 +7,8 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use zeroize::Zeroizing;
 
-use super::{Actor, Authenticator, ClientCertificate, Credential, Permission, Refusal, authorize};
+use super::authenticate::Known;
+use super::{Actor, Authenticator, ClientCertificate, Credential, LocalPeer, Permission, Refusal, authorize};
 use crate::live::Live;
 
 /// What a caller has shown, and what he needs.
@@ -16,6 +17,7 @@ pub struct Standing {
     permission: Permission,
     authorization: Vec<Zeroizing<Vec<u8>>>,
     certificate: Option<ClientCertificate>,
+    local: Option<LocalPeer>,
 }
 
 impl Standing {
@@ -23,13 +25,15 @@ impl Standing {
     pub fn of(request: &HttpRequest, permission: Permission, authenticator: Live<Authenticator>) -> Self {
         let values = request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
         let authorization = values.map(|value| Zeroizing::new(value.to_owned())).collect();
-        Self { authenticator, permission, authorization, certificate: request.conn_data().cloned() }
+        let (certificate, local) = (request.conn_data().cloned(), request.conn_data().cloned());
+        Self { authenticator, permission, authorization, certificate, local }
     }
 
     /// Whether he has it now; and when that ends, in seconds from 1970, as far as it is known.
     pub fn check(&self) -> Result<Option<i64>, Refusal> {
         let credential = Credential::parse(self.authorization.iter().map(|value| value.as_slice()));
-        let actor = self.authenticator.get().actor(credential, self.certificate.as_ref());
+        let actor =
+            self.authenticator.get().actor(credential, Known::of(self.certificate.as_ref(), self.local.as_ref()));
         authorize(&actor, self.permission)?;
         let Actor { expires_at_s, .. } = *actor;
         Ok(expires_at_s)

@@ -193,6 +193,8 @@ impl From<ServerError> for CliError {
     fn from(error: ServerError) -> Self {
         let exit = match error {
             ServerError::Part(error) => return error.into(),
+            ServerError::Socket { ref source, .. } if source.kind() == io::ErrorKind::AddrInUse => Exit::Unavailable,
+            ServerError::Socket { ref source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::NoPerm,
             ServerError::Listen { .. } | ServerError::Ring(RingError::InUse { .. }) => Exit::Unavailable,
             // Someone has to give the file or the folder to the agent's user first.
             ServerError::Ring(RingError::File { ref source, .. })
@@ -200,7 +202,7 @@ impl From<ServerError> for CliError {
             {
                 Exit::NoPerm
             }
-            ServerError::Ring(RingError::File { .. }) => Exit::CantCreat,
+            ServerError::Socket { .. } | ServerError::Ring(RingError::File { .. }) => Exit::CantCreat,
             ServerError::Ring(RingError::Foreign { .. }) => Exit::Config,
             ServerError::Ring(
                 RingError::Sqlite { .. }

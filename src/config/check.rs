@@ -115,11 +115,13 @@ impl Config {
     }
 
     /// Every text with a form of its own, whether it has that form, and what that form is.
-    fn texts(&self) -> [(&'static str, bool, &'static str); 14] {
+    fn texts(&self) -> [(&'static str, bool, &'static str); 16] {
         let absolute = |path: &Path| path.is_absolute();
         let (auth, tls) = (&self.auth, &self.tls);
         [
             ("state_dir", absolute(&self.state_dir), "an absolute path"),
+            ("server.socket", self.server.socket.is_allowed(), "auto, empty or an absolute path of at most 107 bytes"),
+            ("server.socket_group", is_group(&self.server.socket_group), "empty or the name of a group"),
             (
                 "server.base_path",
                 is_base_path(&self.server.base_path),
@@ -176,6 +178,11 @@ fn is_base_path(path: &str) -> bool {
 /// A name that begins with an attribute, `CN=` for one.
 fn is_subject(subject: &str) -> bool {
     subject.len() <= 256 && subject.split_once('=').is_some_and(|(name, _)| !name.is_empty() && !name.contains(' '))
+}
+
+/// What can stand in `group(5)`.
+fn is_group(name: &str) -> bool {
+    name.len() <= 256 && !name.contains(|character: char| character == ':' || character.is_control())
 }
 
 /// What issuers and audiences are.

@@ -9,12 +9,14 @@ mod limits;
 mod load;
 mod render;
 mod setting;
+mod socket;
 mod tls;
 mod tree;
 
 pub use limits::{LimitsConfig, ProxyConfig};
 pub use load::{ConfigError, ConfigFile, Preset, Sources};
 pub use setting::{Origin, Problem, TOKEN_VARIABLE, URL_VARIABLE};
+pub use socket::SocketPath;
 pub use tls::{ClientAuth, TlsConfig, TlsVersion};
 pub use tree::{
     AuditConfig, AuthConfig, ClassConfig, Config, HostConfig, KeyOrigin, LogConfig, LogLevel, Plaintext, ServerConfig,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
 use super::limits::{LimitsConfig, ProxyConfig};
+use super::socket::SocketPath;
 use super::tls::TlsConfig;
 use crate::audit::{Durability, OnStoreFailure};
 use crate::auth::Permission;
@@ -46,6 +47,11 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Whether an address that is not a loopback one is listened on without TLS. Default `refuse`.
     pub plaintext: Plaintext,
+    /// The Unix socket: an absolute path, nothing (an empty string), or `auto`, which is `nodeaudit.sock` in the folder that systemd
+    /// makes for the agent and nothing where there is none. Default `auto`.
+    pub socket: SocketPath,
+    /// The group whose members may read the audit through the socket without a token, beside root. Default: none (an empty string).
+    pub socket_group: String,
     /// What stands before every path, such as `/api/v1`: nothing, or a `/` and a segment, once or more. Default: nothing.
     pub base_path: String,
     /// Worker threads, 0 to 64; 0 is one for each core. Default 0.
@@ -229,6 +235,8 @@ impl Default for ServerConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             plaintext: Plaintext::Refuse,
+            socket: SocketPath::Auto,
+            socket_group: String::new(),
             base_path: String::new(),
             workers: 0,
             max_body_bytes: 65_536,

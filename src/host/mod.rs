@@ -25,6 +25,7 @@ mod status;
 mod time;
 mod timezone;
 mod uptime;
+mod users;
 
 use std::io;
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ pub use service::{Service, ServiceAccepted, ServiceAction, ServiceName, ServiceS
 pub use status::Status;
 pub use timezone::{Timezone, TimezoneName};
 pub use uptime::Uptime;
+pub use users::Users;
 
 use command::Commands;
 use disk::Probes;

@@ -7,17 +7,21 @@ use std::time::{Duration, Instant};
 
 use actix_http::Protocol;
 use actix_http::error::DispatchError;
-use actix_web::rt::net::TcpStream;
+use actix_web::rt::net::{TcpStream, UnixStream};
 use futures_util::FutureExt as _;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::channel::{Channel, PeerStream};
+use super::SEND_BUFFER_BYTES;
+use super::channel::{Channel, PeerStream, Socket};
 use super::headers::SECURITY_LINES;
+use super::local::LocalPeers;
 use super::peers::Peers;
 use crate::audit::Writer;
-use crate::audit::connection::{PeerDeadlines, Unserved, Watched, record_unserved};
+use crate::audit::connection::{Origin, PeerDeadlines, Unserved, Watched, record_unserved};
+use crate::auth::{LocalPeer, PermissionSet};
 use crate::live::Live;
 use crate::tls::{Refused, Tls};
 
@@ -33,6 +37,10 @@ const HANDSHAKE_RECORD: u8 = 22;
 /// So much is read of what is not TLS, to tell what was asked for.
 const PLAIN_BYTES: usize = 1024;
 
+/// What is said to a peer with as many connections as it may have.
+const CROWD: &str = "429 Too Many Requests";
+const COME_BACK: &str = "Retry-After: 1\r\n";
+
 /// What the HTTP service takes: a stream, its protocol, its peer.
 type Connection = (Watched<Channel>, Protocol, Option<SocketAddr>);
 
@@ -40,6 +48,7 @@ type Connection = (Watched<Channel>, Protocol, Option<SocketAddr>);
 #[derive(Clone)]
 pub(super) struct Door {
     peers: Peers,
+    local_peers: LocalPeers,
     deadlines: PeerDeadlines,
     write_timeout: Duration,
     tls: Option<Live<Tls>>,
@@ -52,13 +61,14 @@ impl Door {
     /// Peers may have so many connections each, and take so long; connections that are refused are recorded with `writer`.
     pub(super) fn new(
         max_per_peer: usize,
+        local_peers: LocalPeers,
         deadlines: PeerDeadlines,
         write_timeout: Duration,
         tls: Option<Live<Tls>>,
         writer: Writer,
     ) -> Self {
         let refusing = Arc::new(Semaphore::new(REFUSED_AT_ONCE));
-        Self { peers: Peers::new(max_per_peer), deadlines, write_timeout, tls, refusing, writer }
+        Self { peers: Peers::new(max_per_peer), local_peers, deadlines, write_timeout, tls, refusing, writer }
     }
 
     /// Has a connection watched, or refuses it.
@@ -67,29 +77,55 @@ impl Door {
         let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let source_ip = peer.ip().to_canonical();
         let Some(place) = self.peers.admit(source_ip) else {
-            record_unserved(&self.writer, source_ip, Duration::ZERO, Unserved::Answered(b"", 429));
+            self.record_crowd(&source_ip.into());
             // Over TLS nobody could read it before a handshake, which is just what is not to be paid for.
             if self.tls.is_none() {
-                self.say(stream, "429 Too Many Requests", "Retry-After: 1\r\n").await;
+                self.say(stream, CROWD, COME_BACK).await;
             }
             return Err(refused());
         };
         // Responses are small and written whole: waiting for more to send only delays them. A socket that refuses works all the same.
         let _ = stream.set_nodelay(true);
-        let stream = PeerStream::new(stream, place, self.write_timeout);
+        let stream = PeerStream::new(Socket::Tcp(stream), place, self.write_timeout);
         let channel = match self.tls.as_ref().map(Live::get) {
             Some(tls) => self.shake_hands(&tls, stream, source_ip).await.ok_or_else(refused)?,
             None => Channel::Plain(stream),
         };
-        let watched = Watched::new(channel, source_ip, self.deadlines, self.writer, SECURITY_LINES.as_bytes());
+        let watched = Watched::new(channel, source_ip.into(), self.deadlines, self.writer, SECURITY_LINES.as_bytes());
         Ok((watched, Protocol::Http1, Some(peer)))
+    }
+
+    /// The same for a process of this node. Whom nothing is known of, because the node's files can't be read, is refused.
+    pub(super) async fn enter_locally(self, stream: UnixStream) -> Result<Connection, DispatchError> {
+        let peers = self.local_peers.clone();
+        let identified = tokio::task::spawn_blocking(move || peers.identify(&stream).map(|peer| (stream, peer))).await;
+        let (stream, peer) = identified.map_err(io::Error::other).flatten().map_err(|error| {
+            log::error!("a process has connected, and whose it is can't be told: {error}");
+            DispatchError::Io(error)
+        })?;
+        let origin = origin_of(&peer);
+        let Some(place) = self.peers.admit(peer.counted()) else {
+            self.record_crowd(&origin);
+            self.say(stream, CROWD, COME_BACK).await;
+            return Err(refused());
+        };
+        // As a TCP socket has it from its listener. A socket that refuses works all the same.
+        let _ = setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER_BYTES);
+        let channel = Channel::Plain(PeerStream::new(Socket::Unix(stream, peer), place, self.write_timeout));
+        let watched = Watched::new(channel, origin, self.deadlines, self.writer, SECURITY_LINES.as_bytes());
+        Ok((watched, Protocol::Http1, None))
+    }
+
+    /// Records a connection beyond those that a peer may have.
+    fn record_crowd(&self, origin: &Origin) {
+        record_unserved(&self.writer, origin, Duration::ZERO, Unserved::Answered(b"", 429));
     }
 
     /// TLS over the stream. None: there is none, and what was tried is recorded. A peer that comes and goes without a byte, as those
     /// do that only look whether a port is open, has made no call.
     async fn shake_hands(&self, tls: &Tls, mut stream: PeerStream, source_ip: IpAddr) -> Option<Channel> {
         let begin = Instant::now();
-        let record = |unserved| record_unserved(&self.writer, source_ip, begin.elapsed(), unserved);
+        let record = |unserved| record_unserved(&self.writer, &source_ip.into(), begin.elapsed(), unserved);
         let mut first = [0];
         match timeout(tls.timeout(), stream.peek(&mut first)).await {
             Ok(Ok(0) | Err(_)) => return None,
@@ -126,6 +162,11 @@ impl Door {
             Err(_) => drop(stream.write_all(answer.as_bytes()).now_or_never()),
         }
     }
+}
+
+/// Where the connections of a process come from.
+fn origin_of(peer: &LocalPeer) -> Origin {
+    Origin { address: LocalPeer::ADDRESS, actor: Some(peer.actor(PermissionSet::EMPTY)) }
 }
 
 fn refused() -> DispatchError {

@@ -7,5 +7,13 @@
 mod notifier;
 mod sockets;
 
+use std::path::PathBuf;
+
 pub use notifier::Notifier;
 pub use sockets::{PassedSocket, SocketError, Sockets};
+
+/// The folder that it has made for what the agent needs while it runs (`RuntimeDirectory=`, systemd.exec(5)); the first of several.
+pub fn runtime_directory() -> Option<PathBuf> {
+    let folders = std::env::var("RUNTIME_DIRECTORY").ok()?;
+    folders.split(':').next().map(PathBuf::from).filter(|folder| folder.is_absolute())
+}

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -38,7 +39,7 @@ pub enum SocketError {
         source: io::Error,
     },
     /// It is something else than a socket that listens for connections.
-    #[error("what was passed as {name:?} is no TCP socket that listens")]
+    #[error("what was passed as {name:?} is no TCP or Unix socket that listens")]
     Kind {
         /// What the manager calls it.
         name: String,
@@ -70,6 +71,11 @@ impl PassedSocket {
             Some(AddressFamily::Inet | AddressFamily::Inet6) => Ok(self.descriptor.into()),
             _ => Err(self),
         }
+    }
+
+    /// As a Unix socket; the socket again where it is none.
+    pub fn into_unix(self) -> Result<UnixListener, Self> {
+        if self.family == Some(AddressFamily::Unix) { Ok(self.descriptor.into()) } else { Err(self) }
     }
 
     fn check(name: String, descriptor: OwnedFd) -> Result<Self, SocketError> {

@@ -28,6 +28,7 @@ mod kernel_kill;
 mod kill;
 mod kth_fault;
 mod limits;
+mod local_socket;
 mod lost_file;
 mod media;
 mod metrics;

@@ -1,9 +1,9 @@
 //! The entries of what no handler serves: requests that the library answers or nobody does, and connections without one.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Origin;
 use super::heads::{asked_for, failed_handshake};
 use crate::audit::class::Class;
 use crate::audit::entry::{Arrival, Call, Entry, Outcome};
@@ -20,17 +20,17 @@ pub enum Unserved<'a> {
 }
 
 /// Records a connection from which no call comes.
-pub fn record_unserved(writer: &Writer, peer: IpAddr, duration: Duration, unserved: Unserved<'_>) {
+pub fn record_unserved(writer: &Writer, origin: &Origin, duration: Duration, unserved: Unserved<'_>) {
     match unserved {
-        Unserved::Answered(head, code) => record(writer, peer, duration, asked_for(head), code),
-        Unserved::Handshake(why) => record(writer, peer, duration, failed_handshake(why), 0),
+        Unserved::Answered(head, code) => record(writer, origin, duration, asked_for(head), code),
+        Unserved::Handshake(why) => record(writer, origin, duration, failed_handshake(why), 0),
     }
 }
 
 /// Records what was asked for, method and path, and the status that it was answered with; 0 where it was not.
 pub(super) fn record(
     writer: &Writer,
-    source_ip: IpAddr,
+    origin: &Origin,
     duration: Duration,
     (method, path): (String, String),
     response_code: u16,
@@ -44,8 +44,8 @@ pub(super) fn record(
         method,
         path,
         operation: None,
-        actor: Arc::new(Actor::default()),
-        source_ip,
+        actor: origin.actor.as_ref().map_or_else(|| Arc::new(Actor::default()), Arc::clone),
+        source_ip: origin.address,
         trace_id: None,
         user_agent: None,
         forwarded_for: None,
