@@ -26,6 +26,7 @@
 //! | module | owns | does not know |
 //! |---|---|---|
 //! | [`cli`] | commands, exit codes, what is printed | how a call is served |
+//! | [`fleet`] | the logs of many nodes in files: their list, entries, cursors | what is printed |
 //! | [`client`] | calls to agents: where they are, whom the caller trusts, HTTP/1.1 as he speaks it | what becomes of an answer |
 //! | [`config`] | settings, their sources, defaults and limits | who uses a setting |
 //! | `listener` | the socket, the connections, HTTP/1.1 on them | operations |
@@ -50,6 +51,8 @@
 
 // In the order of a request; the blank lines keep rustfmt from sorting them.
 pub mod cli;
+
+pub mod fleet;
 
 pub mod client;
 

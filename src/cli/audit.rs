@@ -40,7 +40,7 @@ impl Audit {
 }
 
 /// Says what is missing, as a line.
-fn told(gap: &GapTold) -> String {
+pub(super) fn told(gap: &GapTold) -> String {
     let count = gap.count.map_or("an unknown number of".to_owned(), |count| count.to_string());
     let from = gap.from.map_or(String::new(), |seq| format!(" from seq {seq}"));
     let to = gap.to.map_or(String::new(), |seq| format!(" to {seq}"));

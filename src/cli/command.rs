@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::error::CliError;
 use super::exit::Exit;
-use super::{audit, check_config, config, serve, support_bundle, tls, token};
+use super::{audit, check_config, config, pull, serve, support_bundle, tls, token};
 
 /// nodeaudit: a node's management API, with every call recorded on the node.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Command {
     /// Read the log of an agent, this node's or another one's
     #[command(subcommand)]
     Audit(Box<audit::Audit>),
+    /// Read on in the logs of many nodes, into a file for each
+    Pull(pull::Pull),
     /// Issue a bearer token, or look into one
     #[command(subcommand)]
     Token(token::Token),
@@ -57,6 +59,7 @@ impl Command {
         match self {
             Self::Serve(command) => command.run(),
             Self::Audit(command) => command.run(),
+            Self::Pull(command) => command.run(),
             Self::Token(command) => command.run(),
             Self::Tls(command) => command.run(),
             Self::CheckConfig(command) => command.run(),

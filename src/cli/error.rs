@@ -9,6 +9,7 @@ use crate::audit::ring::RingError;
 use crate::auth::{FileError, KeyError, RevokedError, TokenError};
 use crate::client::{ClientError, SecretError};
 use crate::config::ConfigError;
+use crate::fleet::{NodesError, PullError, StoreError};
 use crate::reload::PartError;
 use crate::report;
 use crate::server::ServerError;
@@ -179,6 +180,40 @@ impl From<SecretError> for CliError {
                 Self { hint, ..Self::of(exit, &error) }
             }
             SecretError::Form(_) => Self::of(Exit::DataErr, &error),
+        }
+    }
+}
+
+impl From<NodesError> for CliError {
+    fn from(error: NodesError) -> Self {
+        match &error {
+            NodesError::File(file) => {
+                let (exit, hint) = of_file(file);
+                Self { hint, ..Self::of(exit, &error) }
+            }
+            NodesError::Refused { .. } => Self::of(Exit::Config, &error),
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let exit = match &error {
+            StoreError::InUse { .. } => Exit::TempFail,
+            StoreError::File { .. } => Exit::IoErr,
+        };
+        Self::of(exit, &error)
+    }
+}
+
+impl From<PullError> for CliError {
+    fn from(error: PullError) -> Self {
+        match error {
+            PullError::Call(error) => error.into(),
+            PullError::Secret(error) => error.into(),
+            PullError::Tls(error) => error.into(),
+            PullError::Store(error) => error.into(),
+            PullError::Ended => Self::of(Exit::Software, &error),
         }
     }
 }

@@ -15,6 +15,7 @@ mod filters;
 mod logging;
 mod options;
 mod output;
+mod pull;
 mod remote;
 mod serve;
 mod support_bundle;

@@ -97,6 +97,12 @@ impl Node {
         self
     }
 
+    /// The agent listens there, and not on any port of the loopback.
+    pub(crate) fn at(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
     /// The agent is called over TLS.
     pub(crate) fn over_tls(mut self, client: TlsClient) -> Self {
         self.tls = Some(client);
@@ -125,9 +131,8 @@ impl Node {
     }
 
     /// The same at that address, which an agent had before.
-    pub(crate) fn start_at(mut self, address: SocketAddr) -> Agent {
-        self.listen = address;
-        self.start()
+    pub(crate) fn start_at(self, address: SocketAddr) -> Agent {
+        self.at(address).start()
     }
 
     /// The same where the node may be broken: an agent that ends instead of listening gives the node back, and what it said.
