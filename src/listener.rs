@@ -31,9 +31,10 @@ use futures_util::TryStreamExt as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::audit::Writer;
 use crate::audit::connection::{Body, PeerDeadlines, Watch, Watched};
+use crate::audit::{CONCURRENT_READERS, Writer};
 use crate::config::ServerConfig;
+use crate::host;
 use crate::live::Live;
 use crate::tls::{self, Tls};
 use answer::Answer;
@@ -44,9 +45,10 @@ pub(crate) use local::{LocalListener, LocalPeers};
 /// What the kernel holds back of an answer for a peer that is slow to read. With more, it would say too late that the peer reads on.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What waits for storage or for another program waits on so many threads a worker. Each thread keeps memory of its own, so that
-/// their number is part of the agent's bounds; more of them would wait for the same disk.
-const BLOCKING_THREADS: usize = 16;
+/// What waits for storage waits on so many threads a worker. Readers of the ring and work on the node have places of their own, which
+/// all workers share; a worker that has a thread for each of them never has a read of the ring wait behind a disk that hangs. Each
+/// thread keeps memory, and ends when it has had nothing to do for 10 s: there are as many as places are taken, not as many as may be.
+const BLOCKING_THREADS: usize = CONCURRENT_READERS + host::BLOCKING_THREADS_MAX;
 
 /// Files beside the connections: the ring, its readers, sockets of the runtime, a child process' pipes.
 const OTHER_FILES: u64 = 128;

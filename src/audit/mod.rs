@@ -26,6 +26,7 @@ pub use entry::{Arrival, Call, Entry, EntryId, Outcome, Seq, ServedEntry};
 pub use filter::{Filter, FilterError};
 pub use metrics::{Counts, Metrics};
 pub use middleware::{AUDIT_ID, Auditing, CallFailure, OnStoreFailure, Verdict, audit};
+pub(crate) use reader::CONCURRENT_READERS;
 pub use reader::{
     ClassCounts, ClassFacts, Cursor, Gap, GapReason, Known, Order, ReadError, Reader, RingFacts, Scan, ScanStep,
     Search, Walk,

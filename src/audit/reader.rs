@@ -29,7 +29,7 @@ use rows::Memory;
 pub use scan::{Scan, ScanStep, Search};
 
 /// How many readers work at the same time; others wait for their turn.
-const CONCURRENT_READERS: usize = 4;
+pub(crate) const CONCURRENT_READERS: usize = 4;
 
 /// Why the ring could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use env_logger::Builder;
 use log::{Level, LevelFilter};
 
 use crate::config::LogLevel;
+use crate::host::clock;
 
 /// Sends the log to standard error: for the journal with its priorities, else with times.
 pub(super) fn start(level: LogLevel) {
@@ -17,6 +18,11 @@ pub(super) fn start(level: LogLevel) {
     if is_journal() {
         builder.format(|line, record| {
             writeln!(line, "<{}>{}: {}", priority(record.level()), record.target(), record.args())
+        });
+    } else {
+        builder.format(|line, record| {
+            let now = clock::rfc3339(clock::wall_clock_ms());
+            writeln!(line, "[{now} {:<5} {}] {}", record.level(), record.target(), record.args())
         });
     }
     // Only a second logger in the process is an error, and then there is one already.

@@ -22,8 +22,8 @@ use super::{Host, HostError};
 /// How long a mount may take to say how full it is.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Mounts that are asked at the same time.
-const CONCURRENCY: usize = 8;
+/// Mounts that are asked at the same time, by all calls together.
+pub(super) const PROBE_SLOTS: usize = 8;
 
 /// Mounts that are reported; a node with more has containers, whose mounts are no disks.
 const MOUNTS_MAX: usize = 256;
@@ -100,20 +100,28 @@ pub struct Disk {
     pub error: Option<String>,
 }
 
-/// One permit a mount point: a mount that hangs holds one thread, not one a call.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Probes(Arc<Mutex<BTreeMap<PathBuf, Arc<Semaphore>>>>);
+/// One permit a mount point: a mount that hangs holds one thread, not one a call. And a slot for each thread.
+#[derive(Clone, Debug)]
+pub(super) struct Probes {
+    mounts: Arc<Mutex<BTreeMap<PathBuf, Arc<Semaphore>>>>,
+    slots: Arc<Semaphore>,
+}
 
 impl Probes {
+    /// With all slots free.
+    pub(super) fn new() -> Self {
+        Self { mounts: Arc::default(), slots: Arc::new(Semaphore::new(PROBE_SLOTS)) }
+    }
+
     fn of(&self, path: &Path) -> Arc<Semaphore> {
-        let mut probes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut probes = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
         let probe = probes.entry(path.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(1)));
         probe.clone()
     }
 
     /// Forgets the mounts that nobody is asking: those that are gone must not pile up.
     fn prune(&self) {
-        let mut probes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut probes = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
         probes.retain(|_, probe| Arc::strong_count(probe) > 1);
     }
 }
@@ -124,7 +132,7 @@ impl Host {
         let mounted = mounts(&read_text(&self.paths.proc("self/mountinfo"))?);
         let disks = stream::iter(mounted)
             .map(|disk| self.measure(disk, DEADLINE))
-            .buffered(CONCURRENCY)
+            .buffered(PROBE_SLOTS)
             .filter(|disk| std::future::ready(disk.size_bytes != Some(0)))
             .collect()
             .await;
@@ -137,9 +145,10 @@ impl Host {
         let path = self.paths.absolute(Path::new(&disk.mount_point));
         let probe = self.probes.of(&path);
         let asked = timeout(deadline, async {
-            let permit = probe.acquire_owned().await;
+            // First the mount's own: a call that waits for a mount that hangs shall keep no slot from others.
+            let permits = (probe.acquire_owned().await, Arc::clone(&self.probes.slots).acquire_owned().await);
             spawn_blocking(move || {
-                let _permit = permit;
+                let _permits = permits;
                 statvfs(&path)
             })
             .await
@@ -328,11 +337,11 @@ not a mount
 
     #[test]
     fn mounts_that_nobody_asks_are_forgotten() {
-        let probes = Probes::default();
+        let probes = Probes::new();
         let hung = probes.of(Path::new("/hung"));
         drop(probes.of(Path::new("/gone")));
         probes.prune();
-        assert_eq!(probes.0.lock().unwrap().keys().collect::<Vec<_>>(), [Path::new("/hung")]);
+        assert_eq!(probes.mounts.lock().unwrap().keys().collect::<Vec<_>>(), [Path::new("/hung")]);
         drop(hung);
     }
 }

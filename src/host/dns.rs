@@ -6,7 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::file::{off_worker, read_text_if_any};
+use super::file::read_text_if_any;
 use super::{Host, HostError, Paths};
 
 /// Where systemd-resolved listens (`systemd-resolved.service(8)`): behind these it asks the real servers.
@@ -29,7 +29,7 @@ impl Host {
     /// How the node resolves names. Behind systemd-resolved's stub these are the servers that it asks.
     pub async fn dns(&self) -> Result<Dns, HostError> {
         let paths = self.paths.clone();
-        off_worker("the resolver's configuration", move || read(&paths)).await
+        self.storage.run("the resolver's configuration", move || read(&paths)).await
     }
 }
 

@@ -1,38 +1,17 @@
 //! Files of the node: read whole up to a limit, or replaced so that a power cut leaves the old or the new one.
 //!
-//! Everything here blocks. Files of procfs may be read on a worker; what touches storage goes through [`off_worker`].
+//! Everything here blocks. Files of procfs may be read on a worker; what touches storage goes through `Storage`.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::HostError;
 
 /// No file that is read here is larger on a healthy node; a longer one is refused.
 const READ_LIMIT_BYTES: u64 = 1 << 20;
-
-/// How long a caller waits for storage.
-const STORAGE_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Runs `work`, which may block, off the async worker.
-///
-/// When storage does not answer in time the caller is told so, while `work` goes on: a change may still happen.
-pub(super) async fn off_worker<T: Send + 'static>(
-    what: &'static str,
-    work: impl FnOnce() -> Result<T, HostError> + Send + 'static,
-) -> Result<T, HostError> {
-    match tokio::time::timeout(STORAGE_DEADLINE, tokio::task::spawn_blocking(work)).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(lost)) if lost.is_panic() => std::panic::resume_unwind(lost.into_panic()),
-        Ok(Err(_)) => Err(HostError::unavailable(what, "the agent is stopping")),
-        Err(_) => {
-            Err(HostError::unavailable(what, format!("storage did not answer within {} s", STORAGE_DEADLINE.as_secs())))
-        }
-    }
-}
 
 /// The text of a file.
 pub(super) fn read_text(path: &Path) -> Result<String, HostError> {

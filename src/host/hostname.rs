@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use super::bus::{Bus, Interface};
-use super::file::{off_worker, read_text_if_any, read_word, remove, replace_text};
+use super::file::{read_text_if_any, read_word, remove, replace_text};
 use super::{Host, HostError, Paths};
 
 const HOSTNAMED: Interface<'static> = Interface {
@@ -100,11 +100,12 @@ impl Host {
             set_over_bus(&bus, &hostname).await?;
         } else {
             let (paths, hostname) = (self.paths.clone(), hostname.clone());
-            off_worker("changing the host name", move || {
-                let _change = change;
-                set_directly(&paths, &hostname)
-            })
-            .await?;
+            self.storage
+                .run("changing the host name", move || {
+                    let _change = change;
+                    set_directly(&paths, &hostname)
+                })
+                .await?;
         }
         Ok(HostnameReading { hostname: hostname.0 })
     }

@@ -22,6 +22,7 @@ mod paths;
 mod power;
 mod service;
 mod status;
+mod storage;
 mod time;
 mod timezone;
 mod uptime;
@@ -52,6 +53,10 @@ pub use users::Users;
 
 use command::Commands;
 use disk::Probes;
+use storage::Storage;
+
+/// The most threads that the readings and changes of a node keep waiting at the same time, whatever hangs.
+pub(crate) const BLOCKING_THREADS_MAX: usize = storage::STORAGE_SLOTS + disk::PROBE_SLOTS;
 
 /// Whether calls may change the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +73,7 @@ pub struct Host {
     paths: Paths,
     changes: Changes,
     commands: Commands,
+    storage: Storage,
     probes: Probes,
     changing: Arc<Mutex<()>>,
 }
@@ -75,7 +81,8 @@ pub struct Host {
 impl Host {
     /// The node whose file tree is at `paths`.
     pub fn new(paths: Paths, changes: Changes) -> Self {
-        Self { paths, changes, commands: Commands::new(), probes: Probes::default(), changing: Arc::default() }
+        let (commands, storage, probes) = (Commands::new(), Storage::new(), Probes::new());
+        Self { paths, changes, commands, storage, probes, changing: Arc::default() }
     }
 }
 

@@ -10,7 +10,7 @@ use nix::sys::socket::SockaddrStorage;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
-use super::file::{malformed, off_worker, read_word};
+use super::file::{malformed, read_word};
 use super::{Host, HostError, Paths};
 
 /// Longest name of an interface: `IFNAMSIZ` without its zero byte (`netdevice(7)`).
@@ -98,19 +98,20 @@ impl Host {
     /// The network interfaces.
     pub async fn network_interfaces(&self) -> Result<NetworkInterfaces, HostError> {
         let paths = self.paths.clone();
-        off_worker("the network interfaces", move || read_all(&paths)).await
+        self.storage.run("the network interfaces", move || read_all(&paths)).await
     }
 
     /// One network interface.
     pub async fn network_interface(&self, name: &str) -> Result<NetworkInterface, HostError> {
         let InterfaceName(name) = InterfaceName::parse(name)?;
         let paths = self.paths.clone();
-        off_worker("the network interfaces", move || {
-            let known = !matches!(name.as_str(), "." | "..") && paths.sys("class/net").join(&name).is_dir();
-            let interface = if known { read(&paths, &name, &addresses(&paths)?)? } else { None };
-            interface.ok_or(HostError::Unknown { what: "network interface", name })
-        })
-        .await
+        self.storage
+            .run("the network interfaces", move || {
+                let known = !matches!(name.as_str(), "." | "..") && paths.sys("class/net").join(&name).is_dir();
+                let interface = if known { read(&paths, &name, &addresses(&paths)?)? } else { None };
+                interface.ok_or(HostError::Unknown { what: "network interface", name })
+            })
+            .await
     }
 }
 

@@ -6,7 +6,7 @@ use nix::sys::utsname::uname;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::file::{off_worker, read_text_if_any, read_word};
+use super::file::{read_text_if_any, read_word};
 use super::{Host, HostError, Paths};
 
 /// The operating system and its kernel.
@@ -48,7 +48,7 @@ impl Host {
     /// The operating system and its kernel.
     pub async fn os(&self) -> Result<Os, HostError> {
         let paths = self.paths.clone();
-        off_worker("the operating system's description", move || read(&paths)).await
+        self.storage.run("the operating system's description", move || read(&paths)).await
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::bus::Interface;
 use super::file::{malformed, read_text};
+use super::storage::Storage;
 use super::{Host, HostError};
 
 const LOGIND: Interface<'static> = Interface {
@@ -57,7 +58,7 @@ impl Host {
             bus.invoke(LOGIND, action.method(), &["b", "false"]).await?;
         } else {
             self.permit_reboot()?;
-            tokio::spawn(go_down(action));
+            tokio::spawn(go_down(action, self.storage.clone()));
         }
         Ok(PowerAccepted { action, status: "accepted" })
     }
@@ -92,10 +93,18 @@ impl PowerAction {
     }
 }
 
-async fn go_down(action: PowerAction) {
+async fn go_down(action: PowerAction, storage: Storage) {
     tokio::time::sleep(GRACE).await;
     // Past the deadline the node goes down with data unwritten: its caller asked for that sooner than for no reboot.
-    let _ = tokio::time::timeout(SYNC_DEADLINE, tokio::task::spawn_blocking(unistd::sync)).await;
+    let synced = async {
+        let slot = storage.slot().await;
+        tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            unistd::sync();
+        })
+        .await
+    };
+    let _ = tokio::time::timeout(SYNC_DEADLINE, synced).await;
     // It returns only where it fails.
     let Err(errno) = reboot(action.mode());
     ::log::error!("the node does not go down: reboot(2): {errno}");

@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::file::off_worker;
 use super::{Host, HostError, clock, os};
 
 /// The node at a glance. Each value is the one that its own endpoint gives.
@@ -37,7 +36,7 @@ impl Host {
     /// The node at a glance.
     pub async fn status(&self) -> Result<Status, HostError> {
         let host = self.clone();
-        off_worker("the node's status", move || host.read_status()).await
+        self.storage.run("the node's status", move || host.read_status()).await
     }
 
     fn read_status(&self) -> Result<Status, HostError> {

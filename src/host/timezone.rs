@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use super::bus::Interface;
-use super::file::{off_worker, read_text_if_any, remove, replace_link, replace_text};
+use super::file::{read_text_if_any, remove, replace_link, replace_text};
 use super::{Host, HostError, Paths};
 
 const TIMEDATED: Interface<'static> = Interface {
@@ -73,24 +73,25 @@ impl Host {
     /// The node's time zone.
     pub async fn timezone(&self) -> Result<Timezone, HostError> {
         let paths = self.paths.clone();
-        off_worker("the time zone", move || read(&paths)).await
+        self.storage.run("the time zone", move || read(&paths)).await
     }
 
     /// Gives the node another time zone. [`HostError::Unknown`] where the node has no such zone.
     pub async fn set_timezone(&self, name: &str) -> Result<Timezone, HostError> {
         let TimezoneName(name) = TimezoneName::parse(name)?;
         let (paths, zone) = (self.paths.clone(), name.clone());
-        off_worker("the time zones", move || find(&paths, &zone)).await?;
+        self.storage.run("the time zones", move || find(&paths, &zone)).await?;
         let change = self.begin_change().await?;
         if let Some(bus) = self.bus() {
             bus.invoke(TIMEDATED, "SetTimezone", &["sb", &name, "false"]).await?;
         } else {
             let (paths, zone) = (self.paths.clone(), name.clone());
-            off_worker("changing the time zone", move || {
-                let _change = change;
-                set_directly(&paths, &zone)
-            })
-            .await?;
+            self.storage
+                .run("changing the time zone", move || {
+                    let _change = change;
+                    set_directly(&paths, &zone)
+                })
+                .await?;
         }
         Ok(Timezone { timezone: name })
     }
