@@ -9,12 +9,16 @@ use super::exit::Exit;
 use crate::client::{Caller, Limits, Pin, Secret, Target, Trust};
 use crate::config::{TOKEN_VARIABLE, URL_VARIABLE};
 
+/// This node's agent, where its unit has its socket.
+const LOCAL_AGENT: &str = "unix:/run/nodeaudit/nodeaudit.sock";
+
 /// Which agent is called, and who calls.
 #[derive(Debug, Args)]
 #[expect(clippy::doc_markdown, reason = "it is read on a terminal")]
 #[command(next_help_heading = "The agent, and who asks")]
 pub(super) struct Remote {
-    /// The agent: https://NODE:8443, http://127.0.0.1:8080 or unix:/PATH; the variable NODEAUDIT_URL where it is left out
+    /// The agent: https://NODE:8443, http://127.0.0.1:8080, unix:/SOCKET or unix:/SOCKET:/BASE; where it is left out, the variable
+    /// NODEAUDIT_URL, and where that is not set, this node's agent through its socket, which root needs no token for
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// The token is in FILE, which nobody else can read; the variable NODEAUDIT_TOKEN where it is left out
@@ -61,10 +65,7 @@ impl Remote {
         let (name, text) = match (&self.url, std::env::var(URL_VARIABLE)) {
             (Some(url), _) => ("--url", url.clone()),
             (None, Ok(url)) if !url.is_empty() => (URL_VARIABLE, url),
-            (None, _) => {
-                let message = "no agent is named";
-                return Err(CliError::new(Exit::Usage, message).with_hint("name it with --url or in NODEAUDIT_URL"));
-            }
+            (None, _) => ("the socket of this node", LOCAL_AGENT.to_owned()),
         };
         Target::parse(&text).map_err(|error| CliError::new(Exit::Usage, format!("{name} {error}")))
     }

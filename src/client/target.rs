@@ -9,7 +9,7 @@ use crate::decimal;
 /// Bytes that an address has at most.
 const MAX_BYTES: usize = 2048;
 
-/// An agent's address: `https://node-7:8443/api`, `http://127.0.0.1:8080`, or `unix:/run/nodeaudit/api.sock`.
+/// An agent's address: `https://node-7:8443/api`, `http://127.0.0.1:8080`, `unix:/run/x.sock`, or `unix:/run/x.sock:/api`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// How to come there.
@@ -64,9 +64,15 @@ impl Target {
         if let Some(path) = text.strip_prefix("unix:") {
             // Three slashes are the form of a URL with an empty host.
             let path = path.strip_prefix("//").unwrap_or(path);
+            let (path, base_path) = path.split_once(':').unwrap_or((path, ""));
             let is_path = path.len() > 1 && path.starts_with('/');
-            let road = Road::Unix(path.into());
-            return is_path.then(|| Self { road, base_path: String::new() }).ok_or(TargetError::Scheme);
+            if !is_path || !(base_path.is_empty() || base_path.starts_with('/')) {
+                return Err(TargetError::Scheme);
+            }
+            if base_path.contains(['?', '#']) {
+                return Err(TargetError::Query);
+            }
+            return Ok(Self { road: Road::Unix(path.into()), base_path: base_path.trim_end_matches('/').to_owned() });
         }
         let (is_tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
             (Some(rest), _) => (true, rest),
@@ -134,7 +140,8 @@ impl fmt::Display for Target {
                 let scheme = if *is_tls { "https" } else { "http" };
                 write!(f, "{scheme}://{}{}", self.host(), self.base_path)
             }
-            Road::Unix(path) => write!(f, "unix:{}", path.display()),
+            Road::Unix(path) if self.base_path.is_empty() => write!(f, "unix:{}", path.display()),
+            Road::Unix(path) => write!(f, "unix:{}:{}", path.display(), self.base_path),
         }
     }
 }
@@ -152,6 +159,7 @@ mod tests {
             ("http://[::1]", "http://[::1]:80"),
             ("unix:/run/x.sock", "unix:/run/x.sock"),
             ("unix:///run/x.sock", "unix:/run/x.sock"),
+            ("unix:/run/x.sock:/api/", "unix:/run/x.sock:/api"),
         ] {
             assert_eq!(Target::parse(text).unwrap().to_string(), told, "{text}");
         }
@@ -170,6 +178,8 @@ mod tests {
             ("unix:", Scheme),
             ("unix:run", Scheme),
             ("unix://run/x", Scheme),
+            ("unix:/run/x:y", Scheme),
+            ("unix:/run/x:/y?z", Query),
             ("HTTP://x", Scheme),
             ("http://", Host),
             ("http:///x", Host),
