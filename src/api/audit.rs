@@ -38,7 +38,13 @@ const LIST: Endpoint = Endpoint {
     success: Success {
         status: 200,
         description: "List of audit entries.",
-        content: &[("application/json", schema_of::<AuditPage>), (Listing::EVENTS, schema_of::<String>)],
+        content: &[
+            ("application/json", schema_of::<AuditPage>),
+            ("application/x-ndjson", schema_of::<ServedEntry<'static>>),
+            ("text/csv", schema_of::<String>),
+            ("application/vnd.fdo.journal", schema_of::<String>),
+            (Listing::EVENTS, schema_of::<String>),
+        ],
     },
     errors: &[304],
     handler: || web::to(list),
@@ -132,7 +138,7 @@ struct PageParameters {
     /// How long to wait for something new, where nothing is: `0s` to `60s`.
     #[schemars(regex(pattern = r"^([0-9]|[1-5][0-9]|60)s$"))]
     wait: Option<String>,
-    /// `sse` for entries as they are stored; where it is left out, the `Accept` header decides, and JSON is the default.
+    /// The format; `sse` for entries as they are stored. Where it is left out, the `Accept` header decides, and JSON is the default.
     format: Option<Listing>,
     #[schemars(flatten)]
     filter: Filter,
@@ -198,13 +204,18 @@ async fn list(
 ) -> Result<Either<EventStream, Fresh<ReadPage>>, ApiError> {
     let mut query = Query::of(&request)?;
     match Listing::asked_for(query.take("format").as_deref(), accept(&request))? {
-        Listing::Sse => EventStream::begin(state.into_inner(), &request, query).await.map(Either::Left),
-        Listing::Json => page(&state, &request, query).await.map(Either::Right),
+        Listing::Events => EventStream::begin(state.into_inner(), &request, query).await.map(Either::Left),
+        Listing::Page(format) => page(&state, &request, query, format).await.map(Either::Right),
     }
 }
 
-async fn page(state: &AppState, request: &HttpRequest, mut query: Query) -> Result<Fresh<ReadPage>, ApiError> {
-    let page = Page::take(&mut query)?;
+async fn page(
+    state: &AppState,
+    request: &HttpRequest,
+    mut query: Query,
+    format: Format,
+) -> Result<Fresh<ReadPage>, ApiError> {
+    let page = Page::take(&mut query, format)?;
     let patience = Patience::parse(query.take("wait").as_deref(), state.handler_timeout)?;
     query.finish()?;
     if !page.is_told_by_news() {

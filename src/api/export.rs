@@ -17,14 +17,9 @@ use super::json::Pending;
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
 use crate::audit::Scan;
-use crate::audit::redact::bounded;
-use crate::host::clock;
 
 /// Entries in one step.
 const STEP_ENTRIES: u64 = 512;
-
-/// The longest name of a node (`gethostname(2)`), some of it escaped.
-const HOSTNAME_MAX_BYTES: usize = 256;
 
 /// Room for most chunks.
 const CHUNK_BYTES: usize = 320 * 1024;
@@ -47,9 +42,7 @@ impl Responder for Export {
         self.pending.tell(&mut response);
         self.encoding.tell(&mut response);
         let Self { state, scan, format, encoding, .. } = self;
-        // A node without a name has entries all the same.
-        let hostname = state.host.hostname().map(|reading| reading.hostname).unwrap_or_default();
-        let hostname = bounded(&hostname, HOSTNAME_MAX_BYTES);
+        let hostname = state.hostname();
         let work = Work { scan, format, encoder: encoding.encoder(), hostname, exported: 0, evicted: 0 };
         let progress = Progress { state, work, begun: false, ended: false };
         response.streaming(stream::try_unfold(progress, Progress::next))
@@ -113,12 +106,6 @@ impl Progress {
 
 impl Work {
     fn end(&self, chunk: &mut Vec<u8>, boot_id: Uuid) {
-        let now = Now {
-            hostname: &self.hostname,
-            boot_id,
-            timestamp_ms: clock::wall_clock_ms(),
-            monotonic_us: clock::monotonic_us(),
-        };
-        self.format.end(chunk, self.exported, self.evicted, &now);
+        self.format.end(chunk, self.exported, self.evicted, &Now::on(&self.hostname, boot_id));
     }
 }

@@ -8,10 +8,10 @@ use schemars::JsonSchema;
 use super::ApiError;
 use super::encoding::weight;
 use super::json::write;
-use crate::audit::ServedEntry;
+use crate::audit::{Gap, ServedEntry};
 pub(super) use journal::Now;
 
-/// How an export is written.
+/// How an export is written, or a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 pub(super) enum Format {
@@ -49,7 +49,8 @@ impl Format {
         }
     }
 
-    const fn name(self) -> &'static str {
+    /// The value of `format` for it.
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
             Self::Ndjson => "ndjson",
@@ -95,6 +96,18 @@ impl Format {
         }
     }
 
+    /// Writes the gap of a page behind its entries, in a format of lines.
+    pub(super) fn gap(self, body: &mut Vec<u8>, gap: &Gap, now: &Now<'_>) {
+        let json = serde_json::to_string(gap).expect("a gap is plain data");
+        let line = match self {
+            Self::Json => return,
+            Self::Ndjson => format!("{{\"gap\":{json}}}\n"),
+            Self::Csv => format!("#gap,\"{}\"\r\n", json.replace('"', "\"\"")),
+            Self::Journal => return journal::gap(body, gap.count, now),
+        };
+        body.extend_from_slice(line.as_bytes());
+    }
+
     /// Writes what comes after the entries: how many there were, and how many were evicted before they could be read.
     pub(super) fn end(self, body: &mut Vec<u8>, entries: u64, evicted: u64, now: &Now<'_>) {
         let end = match self {
@@ -102,7 +115,7 @@ impl Format {
             _ if evicted == 0 => return,
             Self::Ndjson => format!("{{\"gap\":{{\"evicted_items\":{evicted}}}}}\n"),
             Self::Csv => format!("#gap,evicted_items,{evicted}\r\n"),
-            Self::Journal => return journal::gap(body, evicted, now),
+            Self::Journal => return journal::gap(body, Some(evicted), now),
         };
         body.extend_from_slice(end.as_bytes());
     }
@@ -120,33 +133,49 @@ fn most_wanted<T>(accept: &str, offered: impl Fn(&str) -> Option<T>) -> Option<T
 }
 
 /// How the list is told: in pages, or as it grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listing {
-    /// A page, as one object.
-    Json,
+    /// A page.
+    Page(Format),
     /// Server-sent events, one an entry, until the caller goes away.
-    Sse,
+    Events,
+}
+
+impl JsonSchema for Listing {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Listing".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let names = Format::ALL.into_iter().map(Format::name).chain([Self::EVENTS_NAME]).collect::<Vec<_>>();
+        schemars::json_schema!({ "type": "string", "enum": names })
+    }
 }
 
 impl Listing {
     /// The media type of a stream.
     pub(super) const EVENTS: &str = "text/event-stream";
 
+    const EVENTS_NAME: &str = "sse";
+
     /// What a call asks for by `format`, or else by its `Accept` header.
     pub(super) fn asked_for(name: Option<&str>, accept: &str) -> Result<Self, ApiError> {
+        let wrong = |_| ApiError::BadRequest("format takes json, ndjson, csv, journal or sse.".to_owned());
         match name {
-            Some("json") => Ok(Self::Json),
-            Some("sse") => Ok(Self::Sse),
-            Some(_) => Err(ApiError::BadRequest("format takes json or sse.".to_owned())),
-            None => Ok(most_wanted(accept, Self::of_media_type).unwrap_or(Self::Json)),
+            Some(Self::EVENTS_NAME) => Ok(Self::Events),
+            Some(name) => Format::named(name).map(Self::Page).map_err(wrong),
+            None => Ok(most_wanted(accept, Self::of_media_type).unwrap_or(Self::Page(Format::Json))),
         }
     }
 
     fn of_media_type(media_type: &str) -> Option<Self> {
         match media_type {
-            Self::EVENTS => Some(Self::Sse),
-            _ => Format::of_media_type(media_type).filter(|format| *format == Format::Json).map(|_| Self::Json),
+            Self::EVENTS => Some(Self::Events),
+            _ => Format::of_media_type(media_type).map(Self::Page),
         }
     }
 }

@@ -39,14 +39,6 @@ impl Responder for Json {
     }
 }
 
-/// Appends an entry as JSON to those before it.
-pub(super) fn append(items: &mut Vec<u8>, entry: &ServedEntry<'_>) {
-    if !items.is_empty() {
-        items.push(b',');
-    }
-    write(items, entry);
-}
-
 /// Appends an entry as JSON.
 pub(super) fn write(body: &mut Vec<u8>, entry: &ServedEntry<'_>) {
     serde_json::to_writer(body, entry).expect("an entry is plain data, and a Vec takes every write");

@@ -79,7 +79,7 @@ impl Exposition {
 
     fn ring(&mut self, status: &AuditStatus) {
         type Family = (&'static str, &'static str, &'static str, fn(&ClassStatus) -> u64);
-        let families: [Family; 7] = [
+        let families: [Family; 9] = [
             ("nodeaudit_entries", "gauge", "Entries held.", |class| class.entries),
             ("nodeaudit_evicted_entries_total", "counter", "Entries that aged out.", |class| class.evicted),
             ("nodeaudit_dropped_calls_total", "counter", "Calls that could not be recorded.", |class| class.dropped),
@@ -95,6 +95,18 @@ impl Exposition {
             ("nodeaudit_horizon_seconds", "gauge", "Age of the oldest entry held.", |class| {
                 class.horizon_seconds.unwrap_or(0)
             }),
+            (
+                "nodeaudit_entries_per_hour",
+                "gauge",
+                "Entries stored in an hour, at the rate of the last one.",
+                |class| class.entries_per_hour.unwrap_or(0),
+            ),
+            (
+                "nodeaudit_retention_seconds",
+                "gauge",
+                "How long an entry is held at that rate; 0 where none come.",
+                |class| class.retention_seconds.unwrap_or(0),
+            ),
         ];
         for (name, kind, help, of) in families {
             self.family(name, kind, help);
@@ -105,6 +117,8 @@ impl Exposition {
         self.single("nodeaudit_entries_max", "gauge", "Entries that the ring holds at most.", status.max_entries);
         self.single("nodeaudit_ring_bytes", "gauge", "Bytes of the ring's files.", status.bytes);
         self.single("nodeaudit_ring_bytes_max", "gauge", "Bytes that they have at most.", status.max_bytes);
+        let written = status.written_bytes;
+        self.single("nodeaudit_written_bytes_total", "counter", "Bytes that the agent has had written.", written);
         let (first, last) = (status.first_seq.map_or(0, |seq| seq.0), status.last_seq.map_or(0, |seq| seq.0));
         self.single("nodeaudit_oldest_seq", "gauge", "Seq of the oldest entry held.", first);
         self.single("nodeaudit_newest_seq", "gauge", "Seq of the newest entry held.", last);

@@ -4,20 +4,21 @@
 //! where the last one ended, by `seq`, and keeps to what the ring held when the first one was made.
 
 use actix_web::body::BoxBody;
-use actix_web::http::header::{ContentType, HeaderName, LINK};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, LINK};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::encoding::Encoding;
+use super::format::{Format, Now};
 use super::freshness::{News, Patience};
-use super::json::{Pending, append};
+use super::json::Pending;
 use super::links::Links;
 use super::query::Query;
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
-use crate::audit::{Cursor, Filter, Gap, Known, Order, Seq, Walk};
+use crate::audit::{Cursor, Filter, Gap, Known, Order, Seq, ServedEntry, Walk};
 
 /// Entries that a step skips.
 const STEP_ENTRIES: u64 = 512;
@@ -28,10 +29,20 @@ const AUDIT_EPOCH: HeaderName = HeaderName::from_static("audit-epoch");
 /// The `seq` of the newest entry that a list newest first can have: the newest one when its first page was made.
 const AUDIT_AS_OF: HeaderName = HeaderName::from_static("audit-as-of");
 
+/// How many entries there are in all, where the page says so.
+const AUDIT_TOTAL_ITEMS: HeaderName = HeaderName::from_static("audit-total-items");
+
+/// Whether there is something to read behind a page by a cursor.
+const AUDIT_MORE: HeaderName = HeaderName::from_static("audit-more");
+
+/// What should be in the page and is not there any more, as JSON.
+const AUDIT_GAP: HeaderName = HeaderName::from_static("audit-gap");
+
 /// Which page of which entries.
 #[derive(Debug)]
 pub(super) struct Page {
     filter: Filter,
+    format: Format,
     limit: u64,
     offset: u64,
     place: Place,
@@ -52,11 +63,15 @@ enum Place {
 
 /// A page as it was read.
 pub(super) struct ReadPage {
-    pub(super) body: Vec<u8>,
-    pub(super) epoch: Uuid,
-    pub(super) as_of: Option<Seq>,
-    pub(super) links: Links,
-    pub(super) pending: Pending,
+    body: Vec<u8>,
+    format: Format,
+    epoch: Uuid,
+    as_of: Option<Seq>,
+    total: Option<u64>,
+    more: Option<bool>,
+    gap: Option<Gap>,
+    links: Links,
+    pending: Pending,
 }
 
 /// Where to read on.
@@ -87,7 +102,7 @@ struct Part {
 
 impl Page {
     /// Takes the page that a query asks for.
-    pub(super) fn take(query: &mut Query) -> Result<Self, ApiError> {
+    pub(super) fn take(query: &mut Query, format: Format) -> Result<Self, ApiError> {
         let limit = query.take_limit()?;
         let filter = query.take_filter()?;
         let offset = query.take_number("offset")?.unwrap_or(0);
@@ -104,7 +119,7 @@ impl Page {
             (Some(as_of), Some(_), _) => Place::Above { as_of, cursor: bounded },
             (as_of, None, _) => Place::Below { as_of: as_of.unwrap_or(Seq(below.saturating_sub(1))), cursor: bounded },
         };
-        Ok(Self { filter, limit, offset, place })
+        Ok(Self { filter, format, limit, offset, place })
     }
 
     /// Whether it changes by news alone, and not as time goes by.
@@ -115,15 +130,14 @@ impl Page {
 
     /// Reads it. A page behind a cursor that has nothing is waited for.
     pub(super) async fn read(self, state: &AppState, patience: Patience) -> Result<ReadPage, ApiError> {
+        let list = List::of(&self, state);
         if let Place::Behind(cursor) = self.place {
-            let list = List { filter: self.filter, limit: self.limit };
             let (part, pending) = list.part_when_new(state, cursor, self.offset, patience).await?;
             return Ok(list.behind(part, pending));
         }
         let deadline = RingDeadline::from_now();
         let pending = state.make_visible(deadline).await;
-        let Self { filter, limit, offset, place } = self;
-        let list = List { filter, limit };
+        let Self { offset, place, .. } = self;
         match place {
             Place::Offset | Place::Behind(_) => list.by_offset(state, deadline, pending, offset).await,
             Place::Below { as_of, cursor } => {
@@ -142,12 +156,41 @@ impl Page {
 }
 
 /// What all pages of a list have in common.
+#[derive(Clone)]
 struct List {
     filter: Filter,
+    format: Format,
     limit: u64,
+    hostname: String,
+    boot_id: Uuid,
+}
+
+/// Entries of a page by `offset`, one behind the other.
+struct Items {
+    format: Format,
+    hostname: String,
+    body: Vec<u8>,
+    /// How many, the first one, the last one.
+    count: u64,
+    ends: Option<(Seq, Seq)>,
+}
+
+impl Items {
+    fn push(&mut self, entry: &ServedEntry<'_>) {
+        self.format.entry(&mut self.body, entry, self.count, &self.hostname);
+        self.count += 1;
+        self.ends = Some((self.ends.map_or(entry.seq, |(first, _)| first), entry.seq));
+    }
 }
 
 impl List {
+    fn of(page: &Page, state: &AppState) -> Self {
+        let Page { filter, format, limit, .. } = page;
+        // Read where it is written.
+        let hostname = if *format == Format::Journal { state.hostname() } else { String::new() };
+        Self { filter: filter.clone(), format: *format, limit: *limit, hostname, boot_id: state.ring.boot_id }
+    }
+
     async fn by_offset(
         self,
         state: &AppState,
@@ -155,35 +198,37 @@ impl List {
         pending: Pending,
         offset: u64,
     ) -> Result<ReadPage, ApiError> {
-        let Self { filter, limit } = self;
-        let (mut items, mut ends, mut search, filter) = state
+        let Self { filter, format, limit, hostname, .. } = self.clone();
+        let (mut items, mut search) = state
             .read(deadline, move |reader| {
-                let (mut items, mut ends) = (Vec::with_capacity(limit.min(100) as usize * 512), None);
-                let search = reader.search(&filter, limit, offset, |entry| {
-                    append(&mut items, entry);
-                    ends = Some((ends.map_or(entry.seq, |(first, _)| first), entry.seq));
-                })?;
-                Ok((items, ends, search, filter))
+                let body = Vec::with_capacity(limit.min(100) as usize * 512);
+                let mut items = Items { format, hostname, body, count: 0, ends: None };
+                let search = reader.search(&filter, limit, offset, |entry| items.push(entry))?;
+                Ok((items, search))
             })
             .await?;
         // Others have their turn between two steps, and a caller who goes away ends it.
         while !search.is_done() {
-            (items, ends, search) = state
+            (items, search) = state
                 .read(RingDeadline::from_now(), move |reader| {
-                    reader.search_step(&mut search, |entry| {
-                        append(&mut items, entry);
-                        ends = Some((ends.map_or(entry.seq, |(first, _)| first), entry.seq));
-                    })?;
-                    Ok((items, ends, search))
+                    reader.search_step(&mut search, |entry| items.push(entry))?;
+                    Ok((items, search))
                 })
                 .await?;
         }
-        let mut body = format!("{{\"total_items\":{},\"items\":[", search.total).into_bytes();
-        body.append(&mut items);
-        body.extend_from_slice(b"]}");
-        let (list, epoch, known) = (Self { filter, limit }, search.epoch(), search.known());
+        let total = search.total;
+        let mut body = Vec::with_capacity(items.body.len() + 64);
+        if self.format == Format::Json {
+            body.extend_from_slice(format!("{{\"total_items\":{total},\"items\":[").as_bytes());
+            body.extend_from_slice(&items.body);
+            body.extend_from_slice(b"]}");
+        } else {
+            self.format.begin(&mut body);
+            body.extend_from_slice(&items.body);
+        }
+        let (list, epoch, known) = (&self, search.epoch(), search.known());
         let mut links = Links::default();
-        if let (Some(as_of), Some((first, last))) = (search.as_of, ends) {
+        if let (Some(as_of), Some((first, last))) = (search.as_of, items.ends) {
             if search.has_older() {
                 links.add("next", list.query(&[("as_of", as_of), ("before", last)], epoch, Some(known)));
             }
@@ -192,7 +237,8 @@ impl List {
             }
             links.add("first", list.query(&[("as_of", as_of)], epoch, None));
         }
-        Ok(ReadPage { body, epoch, as_of: search.as_of, links, pending })
+        let (format, as_of) = (self.format, search.as_of);
+        Ok(ReadPage { body, format, epoch, as_of, total: Some(total), more: None, gap: None, links, pending })
     }
 
     /// Reads on; where there is nothing, when something comes that is more than another reading of the log, or patience ends.
@@ -218,11 +264,12 @@ impl List {
 
     /// Reads on behind so many entries until the page is full or all is read.
     async fn part(&self, state: &AppState, cursor: Cursor, offset: u64, order: Order) -> Result<Part, ApiError> {
-        let (filter, limit) = (self.filter.clone(), self.limit);
+        let (filter, format, limit) = (self.filter.clone(), self.format, self.limit);
         let walk = state.read(RingDeadline::from_now(), move |reader| reader.walk(&filter, &cursor, order)).await?;
         let mut skip = offset;
         let mut part = Part { entries: Vec::new(), seqs: Vec::new(), walk, evicted: [0; 3] };
         while (part.seqs.len() as u64) < limit && !part.walk.scan.is_done() {
+            let hostname = self.hostname.clone();
             (part, skip) = state
                 .read(RingDeadline::from_now(), move |reader| {
                     let Part { entries, seqs, walk, .. } = &mut part;
@@ -232,9 +279,9 @@ impl List {
                             skip -= 1;
                             return;
                         }
-                        let mut json = Vec::with_capacity(512);
-                        super::json::write(&mut json, entry);
-                        entries.push(json);
+                        let mut body = Vec::with_capacity(512);
+                        format.entry(&mut body, entry, 0, &hostname);
+                        entries.push(body);
                         seqs.push(entry.seq);
                     })?;
                     part.evicted = [0, 1, 2].map(|class: usize| part.evicted[class] + step.evicted[class]);
@@ -255,7 +302,7 @@ impl List {
         let mut links = Links::default();
         links.add("next", self.query(&[("after", after)], epoch, Some(known)));
         let next = NextCursor { epoch, after: Some(after), before: None, known: known.to_text(), more };
-        part.page(&next, None, links, pending)
+        self.page(part, &next, None, links, pending)
     }
 
     fn below(&self, part: Part, as_of: Seq, is_first: bool, pending: Pending) -> ReadPage {
@@ -272,7 +319,7 @@ impl List {
         }
         links.add("first", self.query(&[("as_of", as_of)], epoch, None));
         let next = NextCursor { epoch, after: None, before: Some(before), known: known.to_text(), more };
-        part.page(&next, Some(as_of), links, pending)
+        self.page(part, &next, Some(as_of), links, pending)
     }
 
     fn above(&self, part: Part, as_of: Seq, pending: Pending) -> ReadPage {
@@ -287,7 +334,32 @@ impl List {
         }
         links.add("first", self.query(&[("as_of", as_of)], epoch, None));
         let next = NextCursor { epoch, after: None, before: Some(before), known: known.to_text(), more: true };
-        part.page(&next, Some(as_of), links, pending)
+        self.page(part, &next, Some(as_of), links, pending)
+    }
+
+    /// The page that a part makes, in its format. What a format of lines has no place for is in the headers.
+    fn page(&self, part: Part, next: &NextCursor, as_of: Option<Seq>, links: Links, pending: Pending) -> ReadPage {
+        let Part { entries, walk, evicted, .. } = part;
+        let (format, epoch, more) = (self.format, walk.scan.epoch(), Some(next.more));
+        let gap = Gap::widened(walk.gap, evicted);
+        let mut body = Vec::new();
+        format.begin(&mut body);
+        if format == Format::Json {
+            body.extend(entries.join(&b','));
+            body.extend_from_slice(b"],\"cursor\":");
+            serde_json::to_writer(&mut body, next).expect("a cursor is plain data");
+            if let Some(gap) = &gap {
+                body.extend_from_slice(b",\"gap\":");
+                serde_json::to_writer(&mut body, gap).expect("a gap is plain data");
+            }
+            body.push(b'}');
+        } else {
+            body.extend(entries.into_iter().flatten());
+            if let Some(gap) = &gap {
+                format.gap(&mut body, gap, &Now::on(&self.hostname, self.boot_id));
+            }
+        }
+        ReadPage { body, format, epoch, as_of, total: None, more, gap, links, pending }
     }
 
     /// The query of another page of this list.
@@ -299,8 +371,9 @@ impl List {
     ) -> impl Iterator<Item = (&'a str, String)> {
         let seqs = seqs.iter().map(|(name, seq)| (*name, seq.0.to_string())).collect::<Vec<_>>();
         let rest = [("epoch", epoch.to_string()), ("limit", self.limit.to_string())];
+        let format = (self.format != Format::Json).then(|| ("format", self.format.name().to_owned()));
         let known = known.map(|known| ("known", known.to_text()));
-        self.filter.pairs().into_iter().chain(seqs).chain(known).chain(rest)
+        self.filter.pairs().into_iter().chain(seqs).chain(known).chain(rest).chain(format)
     }
 }
 
@@ -308,9 +381,18 @@ impl Responder for ReadPage {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let Self { body, epoch, as_of, links, pending } = self;
+        let Self { body, format, epoch, as_of, total, more, gap, links, pending } = self;
         let mut response = HttpResponse::Ok();
-        response.insert_header(ContentType::json()).insert_header((AUDIT_EPOCH, epoch.to_string()));
+        response.insert_header((CONTENT_TYPE, format.media_type())).insert_header((AUDIT_EPOCH, epoch.to_string()));
+        if let Some(total) = total {
+            response.insert_header((AUDIT_TOTAL_ITEMS, total));
+        }
+        if let Some(more) = more {
+            response.insert_header((AUDIT_MORE, if more { "true" } else { "false" }));
+        }
+        if let Some(gap) = gap {
+            response.insert_header((AUDIT_GAP, serde_json::to_string(&gap).expect("a gap is plain data")));
+        }
         if let Some(as_of) = as_of {
             response.insert_header((AUDIT_AS_OF, as_of.0));
         }
@@ -320,22 +402,5 @@ impl Responder for ReadPage {
         pending.tell(&mut response);
         let body = Encoding::accepted(request).whole(body, &mut response);
         response.body(body)
-    }
-}
-
-impl Part {
-    fn page(self, next: &NextCursor, as_of: Option<Seq>, links: Links, pending: Pending) -> ReadPage {
-        let Self { entries, walk, evicted, .. } = self;
-        let epoch = walk.scan.epoch();
-        let mut body = b"{\"items\":[".to_vec();
-        body.extend(entries.join(&b','));
-        body.extend_from_slice(b"],\"cursor\":");
-        serde_json::to_writer(&mut body, next).expect("a cursor is plain data");
-        if let Some(gap) = Gap::widened(walk.gap, evicted) {
-            body.extend_from_slice(b",\"gap\":");
-            serde_json::to_writer(&mut body, &gap).expect("a gap is plain data");
-        }
-        body.push(b'}');
-        ReadPage { body, epoch, as_of, links, pending }
     }
 }

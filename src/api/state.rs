@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::ApiError;
 use super::json::Pending;
+use crate::audit::redact::bounded;
 use crate::audit::ring::RingOptions;
 use crate::audit::{ReadError, Reader, Writer};
 use crate::auth::Authenticator;
@@ -17,6 +18,9 @@ use crate::reload::Reloader;
 
 /// The longest that a caller waits for the ring: for what was recorded before to become visible, for a turn, for the read.
 const RING_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The longest name of a node (`gethostname(2)`), some of it escaped.
+const HOSTNAME_MAX_BYTES: usize = 256;
 
 /// When a caller that waits for the ring is answered that it does not.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +58,12 @@ pub struct AppState {
 }
 
 impl AppState {
+    /// The node's name, as it may stand in any format; a node without one has entries all the same.
+    pub(super) fn hostname(&self) -> String {
+        let hostname = self.host.hostname().map(|reading| reading.hostname).unwrap_or_default();
+        bounded(&hostname, HOSTNAME_MAX_BYTES)
+    }
+
     /// Makes what was recorded before this call visible to readers. Where the store can't within half of the time, the reader is told how
     /// much is missing.
     pub(super) async fn make_visible(&self, RingDeadline(deadline): RingDeadline) -> Pending {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::class::Class;
 use super::entry::Entry;
+use super::rate::Rates;
+use crate::host::clock;
 
 /// Upper bounds of the buckets, in microseconds.
 pub const BUCKETS_US: [u64; 14] = [
@@ -38,7 +40,7 @@ impl Histogram {
 }
 
 /// What was counted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Counts {
     /// Calls by operation ID, empty where they named none, and by the hundreds of their code: 0 where no response was sent.
     pub calls: BTreeMap<&'static str, [u64; 6]>,
@@ -48,6 +50,20 @@ pub struct Counts {
     pub commits: Histogram,
     /// How long the last one took, in microseconds.
     pub last_commit_us: Option<u64>,
+    /// How many entries have come lately.
+    pub rates: Rates,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            calls: BTreeMap::new(),
+            durations: Default::default(),
+            commits: Histogram::default(),
+            last_commit_us: None,
+            rates: Rates::since(clock::monotonic_us()),
+        }
+    }
 }
 
 /// The counts as they grow.
@@ -69,11 +85,12 @@ impl Metrics {
         counts.durations[class.index()].add(entry.duration_us);
     }
 
-    /// Counts a commit.
-    pub(super) fn commit(&self, took: Duration) {
+    /// Counts a commit of so many entries of each class.
+    pub(super) fn commit(&self, took: Duration, entries: [u64; 3]) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.commits.add(us);
         counts.last_commit_us = Some(us);
+        counts.rates.add(entries, clock::monotonic_us());
     }
 }

@@ -14,6 +14,7 @@ pub mod filter;
 pub mod metrics;
 mod middleware;
 mod paging;
+mod rate;
 mod reader;
 pub mod redact;
 pub mod retention;
@@ -26,10 +27,11 @@ pub use entry::{Arrival, Call, Entry, EntryId, Outcome, Seq, ServedEntry};
 pub use filter::{Filter, FilterError};
 pub use metrics::{Counts, Metrics};
 pub use middleware::{AUDIT_ID, Auditing, CallFailure, OnStoreFailure, Verdict, audit};
+pub use rate::Rates;
 pub(crate) use reader::CONCURRENT_READERS;
 pub use reader::{
-    ClassCounts, ClassFacts, Cursor, Gap, GapReason, Known, Order, ReadError, Reader, RingFacts, Scan, ScanStep,
-    Search, Walk,
+    ClassCounts, ClassFacts, Cursor, Gap, GapReason, Known, Oldest, Order, ReadError, Reader, RingFacts, Scan,
+    ScanStep, Search, Walk,
 };
 pub use stats::{AuditStatus, ClassStatus, StoreHealth};
 pub use writer::{Commit, Durabilities, Place, Recorded, StoreError, Writer, WriterOptions, WriterThread};

@@ -77,8 +77,8 @@ pub struct ClassFacts {
     pub class: Class,
     /// Entries held.
     pub entries: u64,
-    /// Seq and arrival (milliseconds since 1970) of the oldest entry held.
-    pub oldest: Option<(Seq, i64)>,
+    /// The oldest entry held.
+    pub oldest: Option<Oldest>,
     /// Seq of the newest entry held.
     pub newest: Option<Seq>,
     /// Entries that aged out.
@@ -93,6 +93,19 @@ pub struct ClassFacts {
     pub coalesced: u64,
     /// The calls of the entries that aged out.
     pub evicted_calls: u64,
+}
+
+/// The oldest entry of a class.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Oldest {
+    /// Its seq.
+    pub seq: Seq,
+    /// When its call arrived, milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// The same in microseconds since the boot.
+    pub monotonic_us: i64,
+    /// That boot.
+    pub boot_id: Uuid,
 }
 
 /// What the ring file says of itself.

@@ -5,13 +5,18 @@ use std::path::Path;
 
 use super::class::{Class, Durability};
 use super::entry::Seq;
-use super::reader::{ClassFacts, ReadError, Reader};
+use super::rate::Rates;
+use super::reader::{ClassFacts, Oldest, ReadError, Reader, RingFacts};
 use super::ring::{FILE_NAME, Origin, RingOptions, kept_aside};
 use super::writer::Writer;
 use crate::host::clock;
+use nix::sys::resource::{UsageWho, getrusage};
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
+
+/// How often the ring is read again where what it does not count yet has changed meanwhile.
+const FACTS_TRIES: usize = 3;
 
 /// The ring and its state.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -31,6 +36,9 @@ pub struct AuditStatus {
     /// How long the last transaction took that stored entries, in microseconds; none since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_commit_us: Option<u64>,
+    /// Bytes that the agent has had written to storage since its start, as the kernel counts them (`getrusage(2)`): each page of memory
+    /// each time that it has to be written, the ring's files and all else.
+    pub written_bytes: u64,
     /// Entries held.
     pub entries: u64,
     /// Entries that the ring holds at most.
@@ -92,9 +100,17 @@ pub struct ClassStatus {
     /// Seq of the newest entry held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seq: Option<Seq>,
-    /// Age of the oldest entry held, by the wall clock: how far back this class can be read.
+    /// Age of the oldest entry held: how far back this class can be read. By the time since the boot where the entry is of this boot, and by
+    /// the wall clock where it is of another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub horizon_seconds: Option<u64>,
+    /// Entries stored in an hour, at the rate of the last hour by the time since the boot; absent in the agent's first minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries_per_hour: Option<u64>,
+    /// How long an entry that is stored now will be held at that rate: until as many have come as the class holds, or as it is guaranteed.
+    /// Absent where none come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_seconds: Option<u64>,
     /// Entries that aged out of the ring.
     pub evicted: u64,
     /// Calls that could not be recorded.
@@ -112,9 +128,11 @@ pub struct ClassStatus {
 impl AuditStatus {
     /// The ring as it is now.
     pub fn gather(options: &RingOptions, reader: &Reader, writer: &Writer) -> Result<Self, ReadError> {
-        let facts = reader.facts()?;
-        let unsaved = writer.dropped();
-        let classes = facts.classes.map(|facts| ClassStatus::of(facts, options, writer, unsaved[facts.class.index()]));
+        let (facts, unsaved) = facts(reader, writer)?;
+        let counts = writer.metrics();
+        let classes = facts
+            .classes
+            .map(|facts| ClassStatus::of(facts, options, writer, &counts.rates, unsaved[facts.class.index()]));
         let failure = writer.health().err().map(|error| error.to_string());
         let sum = |counter: fn(&ClassStatus) -> u64| classes.iter().map(counter).sum();
         Ok(Self {
@@ -123,7 +141,8 @@ impl AuditStatus {
             origin: facts.origin,
             health: if failure.is_some() { StoreHealth::Failing } else { StoreHealth::Ok },
             failure,
-            last_commit_us: writer.metrics().last_commit_us,
+            last_commit_us: counts.last_commit_us,
+            written_bytes: written_bytes(),
             entries: sum(|class| class.entries),
             max_entries: options.max_entries,
             bytes: bytes_of_files(&options.state_dir),
@@ -142,11 +161,27 @@ impl AuditStatus {
     }
 }
 
+/// What the ring file says, and the dropped calls that it does not count yet. Between two looks at those, a commit can have brought them into
+/// the file; then both are read again.
+fn facts(reader: &Reader, writer: &Writer) -> Result<(RingFacts, [u64; 3]), ReadError> {
+    let mut unsaved = writer.dropped();
+    let mut facts = reader.facts()?;
+    for _ in 0..FACTS_TRIES {
+        let after = std::mem::replace(&mut unsaved, writer.dropped());
+        if after == unsaved {
+            break;
+        }
+        facts = reader.facts()?;
+    }
+    Ok((facts, unsaved))
+}
+
 impl ClassStatus {
-    fn of(facts: ClassFacts, options: &RingOptions, writer: &Writer, unsaved_dropped: u64) -> Self {
+    fn of(facts: ClassFacts, options: &RingOptions, writer: &Writer, rates: &Rates, unsaved_dropped: u64) -> Self {
         let (durability, window) = writer.durability(facts.class);
-        let age_ms =
-            |(_, since_ms): (Seq, i64)| u64::try_from(clock::wall_clock_ms().saturating_sub(since_ms)).unwrap_or(0);
+        let now_us = clock::monotonic_us();
+        let entries_per_hour = rates.per_hour(facts.class, now_us);
+        let guarantee_entries = options.guarantee_entries(facts.class);
         Self {
             class: facts.class,
             durability,
@@ -155,10 +190,12 @@ impl ClassStatus {
                 Durability::Relaxed => u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
             },
             entries: facts.entries,
-            guarantee_entries: options.guarantee_entries(facts.class),
-            first_seq: facts.oldest.map(|(seq, _)| seq),
+            guarantee_entries,
+            first_seq: facts.oldest.map(|oldest| oldest.seq),
             last_seq: facts.newest,
-            horizon_seconds: facts.oldest.map(|oldest| age_ms(oldest) / 1_000),
+            horizon_seconds: facts.oldest.map(|oldest| age_s(&oldest, options, now_us)),
+            entries_per_hour,
+            retention_seconds: retention_s(facts.entries.max(guarantee_entries), entries_per_hour),
             evicted: facts.evicted,
             dropped: facts.dropped + unsaved_dropped,
             interrupted: facts.interrupted,
@@ -169,7 +206,41 @@ impl ClassStatus {
     }
 }
 
+/// How long ago an entry was made.
+fn age_s(oldest: &Oldest, options: &RingOptions, now_us: i64) -> u64 {
+    let age_ms = if oldest.boot_id == options.boot_id {
+        now_us.saturating_sub(oldest.monotonic_us) / 1_000
+    } else {
+        clock::wall_clock_ms().saturating_sub(oldest.timestamp_ms)
+    };
+    u64::try_from(age_ms).unwrap_or(0) / 1_000
+}
+
+/// How long it takes until so many entries have come.
+fn retention_s(entries: u64, per_hour: Option<u64>) -> Option<u64> {
+    entries.saturating_mul(3_600).checked_div(per_hour?)
+}
+
+fn written_bytes() -> u64 {
+    /// What `getrusage(2)` counts in.
+    const BLOCK_BYTES: u64 = 512;
+    let usage = getrusage(UsageWho::RUSAGE_SELF);
+    usage.map_or(0, |usage| u64::try_from(usage.block_writes()).unwrap_or(0).saturating_mul(BLOCK_BYTES))
+}
+
 fn bytes_of_files(state_dir: &Path) -> u64 {
     let names = [String::from(FILE_NAME), format!("{FILE_NAME}-wal"), format!("{FILE_NAME}-shm")];
     names.iter().filter_map(|name| fs::metadata(state_dir.join(name)).ok()).map(|file| file.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_holds_for_as_long_as_it_takes_to_fill() {
+        assert_eq!(retention_s(40_000, Some(20_000)), Some(7_200));
+        assert_eq!(retention_s(40_000, Some(0)), None, "for ever");
+        assert_eq!(retention_s(40_000, None), None);
+    }
 }

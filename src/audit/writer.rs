@@ -331,6 +331,10 @@ impl Drop for WriterThread {
 /// Takes batches from the queue and stores them until the queue is closed and empty.
 fn run(ring: &mut Ring, queue: &Queue, metrics: &Metrics, stored: &Stored) {
     while let Some(batch) = queue.next_batch() {
+        let mut entries = [0; 3];
+        for entry in batch.records.iter().filter_map(Record::entry) {
+            entries[entry.class.index()] += 1;
+        }
         let newest = batch.records.iter().filter_map(Record::seq).max();
         let news = batch.records.iter().filter_map(Record::news).max();
         let begun = Instant::now();
@@ -339,7 +343,7 @@ fn run(ring: &mut Ring, queue: &Queue, metrics: &Metrics, stored: &Stored) {
             Outcome::InPart => queue.settle(batch, Answer::NotTaken),
             Outcome::Stopped => return,
         }
-        metrics.commit(begun.elapsed());
+        metrics.commit(begun.elapsed(), entries);
         stored.tell(newest, news);
         if let Err(error) = ring.checkpoint() {
             log::warn!("{}", report::chain(&error));

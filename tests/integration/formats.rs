@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Agent, Connection, Request, Response, can_isolate};
+use crate::support::{Agent, Connection, Node, Request, Response, assert_is_error, can_isolate};
 
 const JOURNAL_REMOTE: &str = "/lib/systemd/systemd-journal-remote";
 const JOURNALCTL: &str = "/usr/bin/journalctl";
@@ -63,6 +63,79 @@ fn a_table_has_what_an_object_has_and_no_formula() {
         let told: Vec<_> = object.as_object().unwrap().keys().filter(|key| !names.contains(key)).collect();
         assert!(told.is_empty(), "no column for {told:?}");
     }
+}
+
+/// The query that the header `Link` has for what comes next.
+fn next(page: &Response) -> Option<String> {
+    let links = page.header("Link")?;
+    let link = links.split(", ").find_map(|link| link.strip_suffix(">; rel=\"next\""))?;
+    Some(link.trim_start_matches('<').to_owned())
+}
+
+#[test]
+fn a_page_has_the_same_entries_and_the_same_links_in_every_format() {
+    let agent = Node::new("audit.max_entries = 400\n").start();
+    let token = agent.token(&["auditor"]);
+    let page = |query: &str, accept: &str| {
+        let page = Request::get(&format!("/audit{query}")).header("Accept", accept).bearer(&token);
+        let page = agent.call(&page);
+        assert_eq!(page.status, 200, "{query}: {}", page.text());
+        page
+    };
+    let mut connection = Connection::open(agent.address());
+    (0..700).for_each(|_| drop(connection.call(&Request::get("/health").bearer(&token))));
+    // Newest first, as of a seq: these pages stay as they are.
+    let as_of = page("", "*/*").header("Audit-As-Of").unwrap().to_owned();
+    let objects = page(&format!("?as_of={as_of}&path=/health"), "application/json");
+    let expected: Vec<String> = objects.json()["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(expected.len(), 20);
+    for (format, accept) in
+        [("ndjson", "application/x-ndjson"), ("csv", "text/csv"), ("journal", "application/vnd.fdo.journal")]
+    {
+        let by_accept = page(&format!("?as_of={as_of}&path=/health"), accept);
+        assert!(by_accept.header("Content-Type").unwrap().starts_with(accept), "{by_accept:?}");
+        let by_name = page(&format!("?as_of={as_of}&path=/health&format={format}"), "application/json");
+        assert_eq!(by_name.text(), by_accept.text(), "{format}");
+        assert_eq!(by_accept.header("Audit-More"), Some("true"));
+        assert_eq!(ids(format, by_accept.text()), expected, "{format}");
+        // The next page is in the same format, and has what the next object has.
+        let following = page(&next(&by_accept).unwrap(), "*/*");
+        assert_eq!(following.header("Content-Type"), by_accept.header("Content-Type"));
+        let objects = page(&next(&objects).unwrap(), "*/*").json();
+        assert_eq!(ids(format, following.text())[0], objects["items"][0]["id"].as_str().unwrap());
+        // By offset there is a total.
+        let all = page(&format!("?format={format}"), "*/*");
+        let total: u64 = all.header("Audit-Total-Items").unwrap().parse().unwrap();
+        assert!(total > 20 && ids(format, all.text()).len() == 20, "{total}");
+        // What is missing is told in a line and in the head.
+        let behind = page(&format!("?after=1&format={format}"), "*/*");
+        let gap: Value = serde_json::from_str(behind.header("Audit-Gap").unwrap()).unwrap();
+        let count = gap["count"].as_u64().unwrap();
+        assert!(count > 100, "{gap}");
+        let told = behind.text().trim_end().rsplit('\n').next().unwrap();
+        match format {
+            "ndjson" => assert_eq!(serde_json::from_str::<Value>(told).unwrap()["gap"], gap),
+            "csv" => assert_eq!(serde_json::from_str::<Value>(&fields(told)[1]).unwrap(), gap),
+            _ => assert_eq!(told, format!("NODEAUDIT_GAP={count}")),
+        }
+    }
+    let refused = agent.call(&Request::get("/audit?format=xml").bearer(&token));
+    assert!(assert_is_error(&refused, 400).contains("format takes json, ndjson, csv, journal or sse"));
+}
+
+/// The IDs of the entries in a page.
+fn ids(format: &str, text: &str) -> Vec<String> {
+    let id = |line: &str| match format {
+        "ndjson" => serde_json::from_str::<Value>(line).unwrap()["id"].as_str().map(str::to_owned),
+        "csv" => Some(fields(line)[0].clone()).filter(|first| first != "id" && first != "#gap"),
+        _ => line.strip_prefix("NODEAUDIT_ID=").map(str::to_owned),
+    };
+    text.lines().filter_map(id).collect()
 }
 
 #[test]

@@ -185,7 +185,7 @@ impl Pair {
             let (model, seqs) = (&self.model.classes[facts.class.index()], &seqs[&facts.class]);
             assert_eq!((facts.entries, facts.evicted), (model.entries(), model.evicted), "{:?}", facts.class);
             assert_eq!((facts.dropped, facts.interrupted), (model.dropped, model.interrupted), "{:?}", facts.class);
-            assert_eq!(facts.oldest.map(|(seq, _)| seq.0), seqs.first().copied());
+            assert_eq!(facts.oldest.map(|oldest| oldest.seq.0), seqs.first().copied());
             assert_eq!(facts.newest.map(|seq| seq.0), seqs.last().copied());
         }
     }

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use uuid::Uuid;
 
 use crate::audit::{Class, Outcome, ServedEntry};
+use crate::host::clock;
 
 /// Marks the entries of the audit among those of the journal (`MESSAGE_ID`).
 const MESSAGE_ID: &str = "5b2f1c7e0d6b4a0f9a3de0c4a1b7f26d";
@@ -21,6 +22,13 @@ pub(in crate::api) struct Now<'a> {
     pub(in crate::api) timestamp_ms: i64,
     /// Microseconds since the boot.
     pub(in crate::api) monotonic_us: i64,
+}
+
+impl<'a> Now<'a> {
+    /// Now, on the node of that name in its present boot.
+    pub(in crate::api) fn on(hostname: &'a str, boot_id: Uuid) -> Self {
+        Self { hostname, boot_id, timestamp_ms: clock::wall_clock_ms(), monotonic_us: clock::monotonic_us() }
+    }
 }
 
 /// Writes an entry.
@@ -76,11 +84,12 @@ pub(super) fn entry(body: &mut Vec<u8>, entry: &ServedEntry<'_>, hostname: &str)
     body.push(b'\n');
 }
 
-/// Writes that so many entries are missing.
-pub(super) fn gap(body: &mut Vec<u8>, evicted: u64, now: &Now<'_>) {
+/// Writes that so many entries are missing; none where it is not known how many.
+pub(super) fn gap(body: &mut Vec<u8>, evicted: Option<u64>, now: &Now<'_>) {
     head(body, now.timestamp_ms, now.monotonic_us, now.boot_id, now.hostname);
+    let evicted = evicted.map_or_else(|| "unknown".to_owned(), |evicted| evicted.to_string());
     let told = format!(
-        "MESSAGE={evicted} entries of the audit were evicted before they could be exported\nPRIORITY=4\nNODEAUDIT_GAP={evicted}\n\n"
+        "MESSAGE=Entries of the audit are missing that are gone before they could be read: {evicted}\nPRIORITY=4\nNODEAUDIT_GAP={evicted}\n\n"
     );
     body.extend_from_slice(told.as_bytes());
 }

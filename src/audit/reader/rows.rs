@@ -10,7 +10,7 @@ use std::ops::Range;
 use rusqlite::{Row, Transaction, params};
 use uuid::Uuid;
 
-use super::{ClassFacts, Held};
+use super::{ClassFacts, Held, Oldest};
 use crate::audit::class::Class;
 use crate::audit::entry::{EntryId, Outcome, Seq, ServedEntry};
 use crate::audit::ring::{CALL_COLUMNS, Named, damaged};
@@ -153,9 +153,13 @@ pub(super) fn class_facts(
 ) -> rusqlite::Result<ClassFacts> {
     let (mut oldest, mut newest) = (None, None);
     if held.entries() > 0 {
-        let sql = format!("SELECT timestamp_ms FROM {} WHERE ordinal = ?1", class.as_str());
-        let since = transaction.query_row(&sql, [held.first], |row| row.get(0))?;
-        oldest = Some((Seq(seq_at(transaction, memory, class, held.first)?), since));
+        // With it, the whole row is checked.
+        let seq = Seq(seq_at(transaction, memory, class, held.first)?);
+        let sql = format!("SELECT timestamp_ms, monotonic_us, run FROM {} WHERE ordinal = ?1", class.as_str());
+        let (timestamp_ms, monotonic_us, run) =
+            transaction.query_row(&sql, [held.first], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let boot_id = memory.run(transaction, run)?.boot_id;
+        oldest = Some(Oldest { seq, timestamp_ms, monotonic_us, boot_id });
         newest = Some(Seq(seq_at(transaction, memory, class, held.last)?));
     }
     let sql = "SELECT evicted, dropped, interrupted, coalesced, evicted_calls, lost FROM loss WHERE class = ?1";
