@@ -251,7 +251,7 @@ fn adopt(sockets: Sockets) -> Result<Listeners, ServerError> {
 /// The OpenAPI document, which tells what needs no token.
 fn describe(config: &Config) -> String {
     let anonymous = config.auth.anonymous_permissions.iter().copied().collect();
-    api::document(&api::endpoints(), &config.server.base_path, anonymous).to_string()
+    api::document(&api::endpoints(), &config.server.base_path, anonymous)
 }
 
 /// Who may do what through the Unix socket.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::endpoint::{Endpoint, PathParameter, schema_of};
@@ -12,36 +14,59 @@ use crate::auth::{Permission, PermissionSet};
 
 const SCHEMAS: &str = "/components/schemas";
 
-/// Describes `endpoints`, served below `base_path` to callers who hold `anonymous` without a token.
-pub fn document(endpoints: &[Endpoint], base_path: &str, anonymous: PermissionSet) -> Value {
+/// The document, its keys in the order of the alphabet.
+#[derive(Serialize)]
+struct Document<'a> {
+    components: Components,
+    info: Value,
+    openapi: &'static str,
+    paths: BTreeMap<&'a str, BTreeMap<String, Box<RawValue>>>,
+    servers: [Server<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Components {
+    schemas: Map<String, Value>,
+    #[serde(rename = "securitySchemes")]
+    security_schemes: Value,
+}
+
+#[derive(Serialize)]
+struct Server<'a> {
+    url: &'a str,
+}
+
+/// Describes `endpoints`, served below `base_path` to callers who hold `anonymous` without a token: a JSON text.
+///
+/// Each operation becomes text before the next one is described. All of them as values would take 3 MB, which the process would keep.
+pub fn document(endpoints: &[Endpoint], base_path: &str, anonymous: PermissionSet) -> String {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = SCHEMAS.into();
         settings.meta_schema = None;
     });
     let mut generator = settings.into_generator();
-    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut paths: BTreeMap<&str, BTreeMap<String, Box<RawValue>>> = BTreeMap::new();
     for endpoint in endpoints {
         let method = endpoint.operation.method.as_str().to_lowercase();
-        paths
-            .entry(endpoint.operation.path)
-            .or_default()
-            .insert(method, operation(endpoint, anonymous, &mut generator));
+        let described = to_raw_value(&operation(endpoint, anonymous, &mut generator)).expect("a value is JSON");
+        paths.entry(endpoint.operation.path).or_default().insert(method, described);
     }
-    json!({
-        "openapi": "3.1.0",
-        "info": {
+    let document = Document {
+        components: Components {
+            schemas: generator.take_definitions(true),
+            security_schemes: json!({ "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } }),
+        },
+        info: json!({
             "title": "nodeaudit",
             "description": "The management API of one node. Every call leaves an entry in its audit ring; the header Audit-Id names it.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
-        },
-        "servers": [{ "url": if base_path.is_empty() { "/" } else { base_path } }],
-        "paths": paths,
-        "components": {
-            "schemas": generator.take_definitions(true),
-            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
-        },
-    })
+        }),
+        openapi: "3.1.0",
+        paths,
+        servers: [Server { url: if base_path.is_empty() { "/" } else { base_path } }],
+    };
+    serde_json::to_string(&document).expect("all its keys are texts")
 }
 
 fn operation(endpoint: &Endpoint, anonymous: PermissionSet, generator: &mut SchemaGenerator) -> Value {
