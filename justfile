@@ -28,4 +28,4 @@ ci:
 
 # The binary that ships: static, x86-64
 dist:
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile dist --target x86_64-unknown-linux-gnu
+    packaging/cross-build.sh x86_64-unknown-linux-musl

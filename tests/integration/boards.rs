@@ -3,6 +3,8 @@
 //! They are those that `packaging/cross-build.sh` has left in the target folder. How fast they are and what they take of memory
 //! can't be told under qemu.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -56,6 +58,19 @@ fn a_board_serves_and_records_and_its_ring_goes_to_another_architecture_and_back
         let lost = ["evicted", "dropped", "lost", "damaged_files"].map(|counter| status[counter].as_u64());
         assert_eq!(lost, [Some(0); 4], "{target}");
     }
+}
+
+#[test]
+fn the_targets_built_in_containers_are_those_built_without() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // `cross` itself looks for the one with the capital letter.
+    assert_eq!(fs::read_link(root.join("Cross.toml")).unwrap(), Path::new("cross.toml"));
+    let cross: toml::Table = toml::from_str(&fs::read_to_string(root.join("cross.toml")).unwrap()).unwrap();
+    let in_containers: BTreeSet<_> = cross["target"].as_table().unwrap().keys().map(String::as_str).collect();
+    let script = fs::read_to_string(root.join("packaging/cross-build.sh")).unwrap();
+    let list = script.split_once("\nall=(\n").unwrap().1.split_once("\n)").unwrap().0;
+    assert_eq!(in_containers, list.split_whitespace().collect());
+    assert!(BOARDS.iter().all(|(target, _)| in_containers.contains(target)), "what is tested is built");
 }
 
 /// The binary for that target; none where it was not built or can't be run, which is said loudly.
