@@ -75,6 +75,8 @@ pub(crate) struct GuardedFile {
     path: PathBuf,
     file: File,
     mode: u32,
+    /// Bytes that it had when it was opened.
+    length: u64,
 }
 
 impl GuardedFile {
@@ -89,7 +91,7 @@ impl GuardedFile {
             return Err(FileError::NotRegular { path: path.to_owned() });
         }
         check_owner(path, &metadata)?;
-        Ok(Self { path: path.to_owned(), file, mode: metadata.mode() & 0o7777 })
+        Ok(Self { path: path.to_owned(), file, mode: metadata.mode() & 0o7777, length: metadata.len() })
     }
 
     /// Whether nobody but the owner can read or change it.
@@ -109,8 +111,9 @@ impl GuardedFile {
 
     /// What stands in it, up to `max_bytes`. The memory is wiped when it is given back.
     pub(crate) fn read(&self, max_bytes: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
-        // All of it at once: a Vec that grows leaves copies behind.
-        let mut contents = Zeroizing::new(Vec::with_capacity(max_bytes + 64));
+        // All of it at once: a Vec that grows leaves copies behind. What is longer now than it was is read whole all the same.
+        let room = usize::try_from(self.length).unwrap_or(usize::MAX).min(max_bytes) + 64;
+        let mut contents = Zeroizing::new(Vec::with_capacity(room));
         let limit = max_bytes as u64 + 1;
         (&self.file).take(limit).read_to_end(&mut contents).map_err(|source| unreadable(&self.path, source))?;
         if contents.len() > max_bytes {

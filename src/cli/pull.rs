@@ -142,7 +142,9 @@ impl Sums {
 
     fn told(&self) -> String {
         let Self { nodes, entries, failed, gaps, more } = self;
-        format!("{nodes} nodes: {entries} entries, {failed} nodes failed, {gaps} have lost entries, {more} have more\n")
+        format!(
+            "nodes: {nodes}; entries: {entries}; nodes that failed: {failed}, lost entries: {gaps}, have more: {more}\n"
+        )
     }
 
     /// A failure comes before a gap, and that before what is left.

@@ -265,6 +265,34 @@ fn a_node_that_is_asked_too_often_is_asked_again_when_it_says() {
     assert!(pulling.lines("a").iter().any(|line| line["response_code"] == 429), "it was refused, and that is an entry");
 }
 
+#[test]
+fn progress_is_shown_on_a_terminal_and_nowhere_else() {
+    const SCRIPT: &str = "/usr/bin/script";
+    let agent = Agent::start();
+    call(&agent, 10);
+    let pulling = Pulling::of("a", &agent);
+    let pull = pulling.command(&["--output=table"]);
+    assert!(pulling.command(&[]).output().unwrap().stderr.is_empty());
+    if !std::path::Path::new(SCRIPT).exists() {
+        crate::support::skipped("there is no script(1) that gives a command a terminal");
+        return;
+    }
+    call(&agent, 10);
+    let words =
+        std::iter::once(pull.get_program()).chain(pull.get_args().filter(|word| *word != "-o" && *word != "ndjson"));
+    let line: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
+    let output = std::process::Command::new(SCRIPT)
+        .args(["-qec", &line.join(" "), "/dev/null"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("of 1 nodes, ") && shown.contains("nodes: 1; entries: "), "{shown:?}");
+}
+
 /// Answers each connection with these bytes and ends it.
 fn answering(bytes: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
