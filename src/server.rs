@@ -263,6 +263,12 @@ fn local_peers(config: &Config) -> LocalPeers {
     {
         log::warn!("there is no group {group} (server.socket_group): without a token, root alone may read the audit");
     }
+    if group.is_some() && !users.are_told_apart().unwrap_or(true) {
+        log::warn!(
+            "in this user namespace (PrivateUsers= of the unit) users can't be told apart: server.socket_group lets nobody in, \
+             root alone may read the audit without a token"
+        );
+    }
     LocalPeers::new(users, group)
 }
 

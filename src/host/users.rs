@@ -25,6 +25,13 @@ impl Users {
         Ok(find(&self.0.etc("passwd"), has_it)?.map(|line| line.split(':').next().unwrap_or_default().to_owned()))
     }
 
+    /// Whether this process can tell users apart: in a user namespace, all that it does not map are one (`user_namespaces(7)`). Blocks.
+    pub fn are_told_apart(&self) -> Result<bool, HostError> {
+        let map = read_text_if_any(&self.0.proc("self/uid_map"))?;
+        // Without such namespaces in the kernel there is no file.
+        Ok(map.is_none_or(|map| map.split_whitespace().eq(["0", "0", "4294967295"])))
+    }
+
     /// The number of a group. Blocks.
     pub fn gid_of(&self, group: &str) -> Result<Option<u32>, HostError> {
         let has_it = |fields: &[&str]| fields.first() == Some(&group);
@@ -62,6 +69,12 @@ mod tests {
         fs::write(root.path().join("etc/group"), "root:x:0:\nadm:x:4:ops\nbad:x:-1:\n").unwrap();
         let name = |uid| users.name_of(uid).unwrap();
         assert_eq!((name(0).as_deref(), name(1_000).as_deref(), name(1)), (Some("root"), Some("ops"), None));
+        assert!(users.are_told_apart().unwrap(), "there is no map");
+        fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        for (map, all) in [("         0          0 4294967295\n", true), ("0 0 1\n997 997 1\n", false)] {
+            fs::write(root.path().join("proc/self/uid_map"), map).unwrap();
+            assert_eq!(users.are_told_apart().unwrap(), all, "{map}");
+        }
         let gid = |group| users.gid_of(group).unwrap();
         assert_eq!((gid("adm"), gid("bad"), gid("ad")), (Some(4), None, None));
     }

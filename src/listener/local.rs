@@ -19,6 +19,12 @@ const SOCKET_MODE: u32 = 0o666;
 /// Bytes of a name in an entry.
 const USER_MAX_BYTES: usize = 256;
 
+/// Whom a user namespace has instead of those that it does not map (`user_namespaces(7)`), unless the node says otherwise.
+const OVERFLOW_UID: u32 = 65_534;
+
+/// What stands in entries for one of them.
+const UNMAPPED_USER: &str = "unmapped";
+
 /// A Unix socket that listens.
 #[derive(Debug)]
 pub(crate) struct LocalListener {
@@ -99,11 +105,19 @@ impl LocalPeers {
     pub(super) fn identify(&self, stream: &impl AsFd) -> io::Result<LocalPeer> {
         let credentials = getsockopt(stream, sockopt::PeerCredentials)?;
         let uid = credentials.uid();
+        let are_told_apart = self.users.are_told_apart().map_err(io::Error::other)?;
+        // Where groups can't be told apart either, all that are not mapped would be members of `nogroup`.
         let may_read = uid == 0
-            || self.group_id()?.is_some_and(|group| {
-                credentials.gid() == group || supplementary_groups(stream).is_ok_and(|groups| groups.contains(&group))
-            });
-        let name = self.users.name_of(uid).map_err(io::Error::other)?;
+            || are_told_apart
+                && self.group_id()?.is_some_and(|group| {
+                    credentials.gid() == group
+                        || supplementary_groups(stream).is_ok_and(|groups| groups.contains(&group))
+                });
+        let name = if uid == OVERFLOW_UID && !are_told_apart {
+            Some(UNMAPPED_USER.to_owned())
+        } else {
+            self.users.name_of(uid).map_err(io::Error::other)?
+        };
         let user = name.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("uid:{uid}"));
         Ok(LocalPeer { uid, user: bounded(&user, USER_MAX_BYTES), may_read })
     }
