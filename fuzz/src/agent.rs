@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -166,7 +166,8 @@ impl Agent {
     /// Makes a call that is authorised for everything: status and body.
     pub fn get(&self, target: &str) -> (u16, Vec<u8>) {
         let mut own = self.own_connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut connection = own.take().unwrap_or_else(|| self.connect());
+        // On a machine that is busy with something else, the last call was longer ago than the agent keeps a connection.
+        let mut connection = own.take().filter(is_open).unwrap_or_else(|| self.connect());
         let head = format!("GET {target} HTTP/1.1\r\nHost: node\r\nAuthorization: Bearer {}\r\n\r\n", self.token);
         connection.get_mut().write_all(head.as_bytes()).expect("the agent reads");
         let (status, body, is_kept) = receive(&mut connection);
@@ -190,6 +191,15 @@ fn write_key(state_dir: &Path) {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     file.and_then(|mut file| file.write_all(SECRET)).expect("there is room for a key");
     debug_assert!(fs::metadata(path).is_ok());
+}
+
+/// Whether the agent has not ended a connection on which nothing is awaited.
+fn is_open(connection: &BufReader<TcpStream>) -> bool {
+    let stream = connection.get_ref();
+    stream.set_nonblocking(true).expect("a socket option");
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).expect("a socket option");
+    peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// Reads one response to a GET: its status, its body, and whether the connection goes on.
