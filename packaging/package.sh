@@ -3,8 +3,10 @@
 #
 # TARGET is x86_64-unknown-linux-musl where none is named. It packs target/TARGET/dist/nodeaudit, which
 # packaging/cross-build.sh makes; BINARY=FILE packs another one, VERSION=1.2.3 gives the packages another version. They are
-# put into target/packages. The same commit and the same binary give the same bytes, in any folder and at any time.
+# put into target/packages. The same commit and the same binary give the same bytes, in any folder and at any time
+# (packaging/reproducible.sh).
 set -euo pipefail
+umask 022
 cd "$(dirname "$0")/.."
 
 deb_tool=3.8.0
