@@ -58,7 +58,12 @@ mkdir -p "$out"
 packaging/stage.sh "$target" "$binary" "$root"
 case $kind in
   deb | rpm | tar) "$kind" ;;
-  all) deb && rpm && tar ;;
+  all)
+    # Not joined by `&&`, within which a command that fails would not end the script.
+    deb
+    rpm
+    tar
+    ;;
   *)
     echo "package.sh: no such kind: $kind (deb, rpm, tar, all)" >&2
     exit 64
