@@ -99,6 +99,8 @@ start
 stop
 
 step "a removal keeps them too, a purge does not"
+mkdir -p "$root/etc/systemd/system/sockets.target.wants"
+ln -s /usr/lib/systemd/system/nodeaudit.socket "$root/etc/systemd/system/sockets.target.wants/"
 offline dpkg --remove nodeaudit
 are_gone /usr/bin/nodeaudit /usr/lib/systemd/system/nodeaudit.service
 are_there "${own[@]}"
@@ -112,7 +114,9 @@ step "the archive is installed into an image, twice, and removed again"
 image=$layers/image
 mkdir "$layers/archive" "$image"
 tar -xf "$work/nodeaudit.tar.gz" -C "$layers/archive" --strip-components 1
-DESTDIR=$image "$layers/archive/install.sh"
+(umask 077 && DESTDIR=$image "$layers/archive/install.sh")
+closed=$(find "$image/etc" "$image/usr" -type d ! -perm -055 -print)
+[ -z "$closed" ] || fail "the umask of who installs closes to the agent's user: $closed"
 echo '# mine' >>"$image/etc/nodeaudit/nodeaudit.toml"
 DESTDIR=$image "$layers/archive/install.sh"
 [ "$(tail -n 1 "$image/etc/nodeaudit/nodeaudit.toml")" = "# mine" ] || fail "install.sh replaces the configuration"
@@ -121,6 +125,11 @@ grep -q '^nodeaudit:' "$image/etc/passwd" || fail "the image has no user for the
 [ ! -e "$image/var/lib/nodeaudit" ] || fail "an image holds state, which all its clones would share"
 [ "$(readlink "$image/etc/systemd/system/multi-user.target.wants/nodeaudit.service")" = /usr/lib/systemd/system/nodeaudit.service ] ||
   fail "the service is not enabled in the image"
+mv "$image/etc/nodeaudit/nodeaudit.toml" "$image/etc/nodeaudit/kept.toml"
+ln -s /data/nodeaudit.toml "$image/etc/nodeaudit/nodeaudit.toml"
+DESTDIR=$image "$layers/archive/install.sh"
+[ -L "$image/etc/nodeaudit/nodeaudit.toml" ] || fail "install.sh replaces a configuration that is a link"
+mv -f "$image/etc/nodeaudit/kept.toml" "$image/etc/nodeaudit/nodeaudit.toml"
 DESTDIR=$image "$layers/archive/install.sh" --uninstall
 [ -e "$image/etc/nodeaudit/nodeaudit.toml" ] || fail "--uninstall deletes the configuration"
 [ ! -e "$image/usr/bin/nodeaudit" ] || fail "--uninstall leaves the binary"

@@ -10,8 +10,15 @@
 # in the archive is kept; the archive's lies beside it then, as nodeaudit.toml.new. Keys and node ID are never made here, but by the
 # agent when it starts for the first time: an image can be cloned.
 set -eu
+# The agent's user reads what lies here: whatever the caller's umask is, and wherever CDPATH leads.
+umask 022
+unset CDPATH
 
 here=$(cd "$(dirname "$0")" && pwd)
+if [ ! -e "$here/root/usr/bin/nodeaudit" ]; then
+    echo "install.sh: there is no $here/root/usr/bin/nodeaudit: run it where the archive was unpacked" >&2
+    exit 66
+fi
 DESTDIR=${DESTDIR:-}
 config=/etc/nodeaudit/nodeaudit.toml
 wants=/etc/systemd/system/multi-user.target.wants/nodeaudit.service
@@ -19,6 +26,10 @@ wants=/etc/systemd/system/multi-user.target.wants/nodeaudit.service
 is_running() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
 
 files() { (cd "$here/root" && find . -type f | sed 's/^\.//' | LC_ALL=C sort); }
+
+is_yours() { # OURS THEIRS: a link is, wherever it leads. In an image its target is often not there yet.
+    [ -L "$2" ] || { [ -e "$2" ] && ! cmp -s "$1" "$2"; }
+}
 
 put() { # FILE: in one step, so that no one finds half of it
     mode=644
@@ -32,7 +43,7 @@ put() { # FILE: in one step, so that no one finds half of it
 install_all() {
     files | while read -r file; do
         to=$file
-        if [ "$file" = "$config" ] && [ -e "$DESTDIR$file" ] && ! cmp -s "$here/root$file" "$DESTDIR$file"; then
+        if [ "$file" = "$config" ] && is_yours "$here/root$file" "$DESTDIR$file"; then
             to=$file.new
             echo "install.sh: $file is yours and stays; this version's is $to"
         fi

@@ -10,6 +10,9 @@ use super::tree::{ClassConfig, Config, Plaintext};
 use crate::audit::retention::GUARANTEES_MAX_PERCENT;
 use crate::auth::{Permission, Roles};
 
+/// Bytes that the subject of a certificate has at most, as callers are known by it.
+const SUBJECT_MAX_BYTES: usize = 256;
+
 /// A key and what its value must be.
 pub(super) type Complaint = (&'static str, String);
 
@@ -133,7 +136,8 @@ impl Config {
             (
                 "tls.roles",
                 tls.roles.keys().all(|subject| is_subject(subject)),
-                "subjects of certificates as `openssl x509 -noout -subject -nameopt RFC2253` prints them",
+                "subjects of certificates of at most 256 bytes, not cut, as `openssl x509 -noout -subject -nameopt \
+                 RFC2253,utf8,-esc_msb` prints them",
             ),
             ("auth.keys", auth.keys.iter().all(|path| absolute(path)), "absolute paths"),
             ("auth.key_file", auth.key_file.as_deref().is_none_or(absolute), "empty or an absolute path"),
@@ -175,9 +179,17 @@ fn is_base_path(path: &str) -> bool {
     path.is_empty() || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment))
 }
 
-/// A name that begins with an attribute, `CN=` for one.
+/// A name that begins with an attribute, `CN=` for one. One that was cut stands for all that begin alike, and gets no role.
 fn is_subject(subject: &str) -> bool {
-    subject.len() <= 256 && subject.split_once('=').is_some_and(|(name, _)| !name.is_empty() && !name.contains(' '))
+    subject.len() <= SUBJECT_MAX_BYTES
+        && !is_cut(subject)
+        && subject.split_once('=').is_some_and(|(name, _)| !name.is_empty() && !name.contains(' '))
+}
+
+/// Whether a longer subject could have been cut to this.
+fn is_cut(subject: &str) -> bool {
+    // Cut between characters, so up to three bytes before the limit.
+    subject.len() > SUBJECT_MAX_BYTES - 4 && subject.ends_with("...")
 }
 
 /// What can stand in `group(5)`.
@@ -228,6 +240,15 @@ mod tests {
         {
             assert!(!is_base_path(path), "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_subject_that_was_cut_gets_no_role() {
+        assert!(is_subject("CN=fleet-manager,O=Example...") && is_subject(&format!("CN={}", "a".repeat(253))));
+        for bytes in 253..=256 {
+            assert!(!is_subject(&format!("CN={}...", "a".repeat(bytes - 6))), "{bytes}");
+        }
+        assert!(!is_subject(&format!("CN={}", "a".repeat(254))) && !is_subject("=x") && !is_subject("fleet manager=x"));
     }
 
     #[test]
