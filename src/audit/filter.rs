@@ -218,6 +218,12 @@ mod tests {
     }
 
     #[test]
+    fn the_beginning_of_a_path_is_compared_as_paths_are_stored() {
+        let pairs = parse("path", "/\u{0}*").unwrap().pairs();
+        assert_eq!(pairs, [("path", "/\\u{0}*".to_owned())]);
+    }
+
+    #[test]
     fn a_filter_is_made_again_by_its_own_pairs() {
         let pairs = [
             ("user", "ops@example.com"),

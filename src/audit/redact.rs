@@ -23,7 +23,7 @@ pub fn bounded(text: &str, max_bytes: usize) -> String {
     }
     let tail = format!("...({} bytes)", text.len());
     let room = max_bytes.saturating_sub(tail.len());
-    let mut stored = String::with_capacity(max_bytes);
+    let mut stored = String::with_capacity(text.len().min(max_bytes));
     let mut cut_at = 0;
     for character in text.chars() {
         if acts(character) {
