@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Counts the instructions of fixed work (examples/fixed_work.rs) with callgrind, and fails where one is more than 5 % above the
+# Counts the instructions of fixed work (benches/fixed_work.rs) with callgrind, and fails where one is more than 5 % above the
 # figure in benches/instructions.txt; BLESS=1 stores what was counted. Instructions do not depend on how busy the machine is, but on
 # compiler and libraries: the figures are those of Debian 12, x86-64, and the compiler named in the file.
 set -euo pipefail

@@ -6,14 +6,12 @@
 
 mod work;
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use nodeaudit::audit::ring::Ring;
 use nodeaudit::audit::{Filter, Order, Reader, ServedEntry};
-use nodeaudit::auth::{Grant, Keys, RevokedTokens, Roles, Rules, SigningKey, TokenIssuer, TokenVerifier};
-use work::STARTED_MS;
+use nodeaudit::auth::TokenVerifier;
 
 /// Entries of the ring that is read.
 const ENTRIES: u64 = 100_000;
@@ -42,7 +40,13 @@ fn reads(criterion: &mut Criterion) {
     work::store(&mut ring, ENTRIES, 1_000).expect("it stores");
     let reader = Reader::new(&options.state_dir, ring.gate());
     criterion.bench_function("entry as JSON", |bencher| {
-        let measure = |entry: &ServedEntry<'_>| bencher.iter(|| serde_json::to_vec(entry).is_ok());
+        let mut json = Vec::new();
+        let measure = |entry: &ServedEntry<'_>| {
+            bencher.iter(|| {
+                json.clear();
+                entry.write_json(black_box(&mut json));
+            });
+        };
         reader.search(&Filter::default(), 1, 0, measure).expect("it reads");
     });
 
@@ -72,9 +76,7 @@ fn reads(criterion: &mut Criterion) {
             let mut bytes = 0;
             while !scan.is_done() {
                 let mut json = Vec::new();
-                let write =
-                    |entry: &ServedEntry<'_>| serde_json::to_writer(&mut json, entry).expect("an entry can be written");
-                reader.scan_step(&mut scan, 500, write).expect("it reads");
+                reader.scan_step(&mut scan, 500, |entry| entry.write_json(&mut json)).expect("it reads");
                 bytes += json.len();
             }
             bytes
@@ -83,26 +85,14 @@ fn reads(criterion: &mut Criterion) {
 }
 
 fn tokens(criterion: &mut Criterion) {
-    let key = SigningKey::from_secret(&[7; 32]).expect("a key");
-    let grant = Grant {
-        subject: "bench@example.com".to_owned(),
-        roles: vec!["admin".to_owned()],
-        lifetime_s: 3_600,
-        ..Grant::default()
-    };
-    let now_s = STARTED_MS / 1_000;
-    let token = TokenIssuer::new(&key).issue(&grant, now_s).expect("a token");
-    let verifier = || {
-        let rules = Rules { leeway_s: 0, max_lifetime_s: None, issuers: Vec::new(), audiences: Vec::new() };
-        let known = Roles::new(&BTreeMap::new());
-        TokenVerifier::new(Keys::only(key.verifying()), known, rules, RevokedTokens::default())
-    };
+    let (key, token) = work::token();
     let mut group = criterion.benchmark_group("token");
     group.bench_function("first", |bencher| {
-        bencher.iter_batched(verifier, |verifier| verifier.verify(&token, now_s).is_ok(), BatchSize::SmallInput);
+        let check = |verifier: TokenVerifier| verifier.verify(&token, work::NOW_S).is_ok();
+        bencher.iter_batched(|| work::verifier(&key), check, BatchSize::SmallInput);
     });
-    let verifier = verifier();
-    group.bench_function("remembered", |bencher| bencher.iter(|| verifier.verify(&token, now_s).is_ok()));
+    let verifier = work::verifier(&key);
+    group.bench_function("remembered", |bencher| bencher.iter(|| verifier.verify(&token, work::NOW_S).is_ok()));
 }
 
 criterion_group!(parts, commits, reads, tokens);

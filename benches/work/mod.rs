@@ -1,15 +1,21 @@
-//! Rings and entries to measure with: the same each time.
+//! Rings, entries and tokens to measure with: the same each time.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
 use nodeaudit::audit::ring::{Record, Ring, RingError, RingOptions};
 use nodeaudit::audit::{Arrival, Call, Class, Entry, Outcome, Seq};
-use nodeaudit::auth::{Actor, AuthMethod};
+use nodeaudit::auth::{
+    Actor, AuthMethod, Grant, Keys, RevokedTokens, Roles, Rules, SigningKey, TokenIssuer, TokenVerifier,
+};
+
+/// When tokens are issued and checked, in seconds since 1970.
+pub(crate) const NOW_S: i64 = 1_700_000_000;
 
 /// When the first entry's call arrived, in milliseconds since 1970.
-pub(crate) const STARTED_MS: i64 = 1_700_000_000_000;
+const STARTED_MS: i64 = NOW_S * 1_000;
 
 /// A ring of so many entries in a folder that is there.
 pub(crate) fn options(folder: &Path, max_entries: u64) -> RingOptions {
@@ -61,4 +67,23 @@ pub(crate) fn store(ring: &mut Ring, entries: u64, batch: u64) -> Result<(), Rin
         ring.store(&(first..first + batch).map(record).collect::<Vec<_>>())?;
     }
     Ok(())
+}
+
+/// A key, and a token that it has signed.
+pub(crate) fn token() -> (SigningKey, String) {
+    let key = SigningKey::from_secret(&[7; 32]).expect("the secret is long enough");
+    let grant = Grant {
+        subject: "bench@example.com".to_owned(),
+        roles: vec!["admin".to_owned()],
+        lifetime_s: 3_600,
+        ..Grant::default()
+    };
+    let token = TokenIssuer::new(&key).issue(&grant, NOW_S).expect("the grant is in order");
+    (key, token)
+}
+
+/// One that has seen no token: it remembers what it has found right.
+pub(crate) fn verifier(key: &SigningKey) -> TokenVerifier {
+    let rules = Rules { leeway_s: 0, max_lifetime_s: None, issuers: Vec::new(), audiences: Vec::new() };
+    TokenVerifier::new(Keys::only(key.verifying()), Roles::new(&BTreeMap::new()), rules, RevokedTokens::default())
 }

@@ -12,7 +12,7 @@ use super::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
 use super::export::Export;
 use super::format::{Format, Listing};
 use super::freshness::{Fresh, News, Patience, Tag};
-use super::json::{Json, write};
+use super::json::Json;
 use super::page::{NextCursor, Page, ReadPage};
 use super::query::Query;
 use super::state::RingDeadline;
@@ -242,7 +242,7 @@ async fn get(state: web::Data<AppState>, id: web::Path<String>) -> Result<Json, 
     let found = state
         .read(deadline, move |reader| {
             let mut body = b"{\"entry\":".to_vec();
-            let found = reader.entry(id, |entry| write(&mut body, entry))?;
+            let found = reader.entry(id, |entry| entry.write_json(&mut body))?;
             body.push(b'}');
             Ok(found.then_some(Json { body, pending }))
         })

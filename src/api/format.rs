@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 
 use super::ApiError;
 use super::encoding::weight;
-use super::json::write;
 use crate::audit::{Gap, ServedEntry};
 pub(super) use journal::Now;
 
@@ -85,10 +84,10 @@ impl Format {
                 if others > 0 {
                     body.push(b',');
                 }
-                write(body, entry);
+                entry.write_json(body);
             }
             Self::Ndjson => {
-                write(body, entry);
+                entry.write_json(body);
                 body.push(b'\n');
             }
             Self::Csv => csv::row(body, entry),

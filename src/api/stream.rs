@@ -243,7 +243,7 @@ impl Follower {
             .read(RingDeadline::from_now(), move |reader| {
                 let mut entries = Entries::default();
                 let step = reader.scan_step(&mut scan, STEP_ENTRIES, |entry| {
-                    super::json::write(&mut entries.json, entry);
+                    entry.write_json(&mut entries.json);
                     entries.ends.push((entries.json.len(), entry.class, entry.seq));
                 })?;
                 Ok((scan, entries, step.evicted))

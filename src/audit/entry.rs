@@ -3,6 +3,8 @@
 //! A [`Call`] is built when a request arrives and an [`Entry`] when it is answered; the writer numbers it. Every text in here
 //! is bounded and harmless already (see `redact`). [`ServedEntry`] is the entry as the API gives it, borrowed from a stored row.
 
+mod json;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;

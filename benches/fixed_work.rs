@@ -3,16 +3,12 @@
 //! `store` stores 20,000 entries in batches of 100, `commit` 500 one by one, `page` reads 200 pages of the 2,000 entries it stored
 //! first, `token` checks a token 1,000 times. `nothing` is what all of them share: the start, and an empty ring.
 
-#[path = "../benches/work/mod.rs"]
 mod work;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use nodeaudit::audit::ring::Ring;
-use nodeaudit::audit::{Filter, Reader, ServedEntry};
-use nodeaudit::auth::{Grant, Keys, RevokedTokens, Roles, Rules, SigningKey, TokenIssuer, TokenVerifier};
-use work::STARTED_MS;
+use nodeaudit::audit::{Filter, Reader};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -29,29 +25,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let reader = Reader::new(&options.state_dir, ring.gate());
             for page in 0..200 {
                 let mut json = Vec::new();
-                let write = |entry: &ServedEntry<'_>| {
-                    serde_json::to_writer(&mut json, entry).expect("an entry is JSON");
-                };
-                reader.search(&Filter::default(), 100, page * 7, write)?;
+                reader.search(&Filter::default(), 100, page * 7, |entry| entry.write_json(&mut json))?;
                 assert!(!json.is_empty(), "the pages hold entries");
             }
         }
         "token" => {
-            let key = SigningKey::from_secret(&[7; 32])?;
-            let grant = Grant {
-                subject: "bench@example.com".to_owned(),
-                roles: vec!["admin".to_owned()],
-                lifetime_s: 3_600,
-                ..Grant::default()
-            };
-            let now_s = STARTED_MS / 1_000;
-            let token = TokenIssuer::new(&key).issue(&grant, now_s)?;
-            let (known, keys) = (Roles::new(&BTreeMap::new()), Keys::only(key.verifying()));
-            let rules = Rules { leeway_s: 0, max_lifetime_s: None, issuers: Vec::new(), audiences: Vec::new() };
+            let (key, token) = work::token();
             for _ in 0..1_000 {
                 // One each: a verifier remembers what it has found right.
-                let verifier = TokenVerifier::new(keys.clone(), known.clone(), rules.clone(), RevokedTokens::default());
-                verifier.verify(&token, now_s)?;
+                work::verifier(&key).verify(&token, work::NOW_S)?;
             }
         }
         _ => return Err(usage.into()),
