@@ -6,12 +6,12 @@
 
 mod flood;
 mod queue;
+mod stored;
 mod sync;
+mod thread;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -20,18 +20,13 @@ use tokio::time::Instant;
 use super::class::{Class, Durability};
 use super::entry::{Call, Entry, EntryId, Seq};
 use super::metrics::{Counts, Metrics};
-use super::ring::{IntentNumber, Record, Ring, RingError};
-use crate::report;
-use queue::{Answer, Queue};
+use super::ring::{IntentNumber, Ring, RingError};
+use queue::Queue;
+use stored::Stored;
+pub use thread::WriterThread;
 
 /// The longest that a call waits for a place or for its commit. A slow SD card stalls for half a second now and then.
 pub(super) const STORE_DEADLINE: Duration = Duration::from_secs(2);
-
-/// How long a stopping agent goes on trying to store what is queued.
-const STOP_DEADLINE: Duration = Duration::from_secs(10);
-
-/// The pause before a batch that could not be stored is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Why a call can't be recorded now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,37 +117,6 @@ pub struct Writer {
     stored: Stored,
 }
 
-/// The newest stored entries, for those who wait for one; none when nobody is to wait any more.
-#[derive(Clone, Debug)]
-struct Stored {
-    /// Of all.
-    any: watch::Sender<Option<Seq>>,
-    /// Of those that are no reading of the log.
-    news: watch::Sender<Option<Seq>>,
-}
-
-impl Stored {
-    fn up_to(seq: Seq) -> Self {
-        Self { any: watch::Sender::new(Some(seq)), news: watch::Sender::new(Some(seq)) }
-    }
-
-    /// Tells of records that are on stable storage now.
-    fn tell(&self, newest: Option<Seq>, newest_news: Option<Seq>) {
-        for (told, seq) in [(&self.any, newest), (&self.news, newest_news)] {
-            let Some(seq) = seq else { continue };
-            // Once there is no waiting any more, there is none.
-            told.send_if_modified(|seen| seen.as_mut().is_some_and(|seen| std::mem::replace(seen, seq) < seq));
-        }
-    }
-}
-
-/// The writer's thread; joined by [`WriterThread::stop`].
-#[derive(Debug)]
-pub struct WriterThread {
-    queue: Arc<Queue>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
 impl Writer {
     /// Starts the thread that owns `ring`.
     pub fn start(mut ring: Ring, options: WriterOptions) -> Result<(Self, WriterThread), RingError> {
@@ -160,26 +124,14 @@ impl Writer {
         let last_seq = ring.last_seq()?;
         let queue = Arc::new(Queue::new(last_seq, ring.batch_bytes(), denied_entries));
         let stored = Stored::up_to(last_seq);
-        let thread_stored = stored.clone();
         let metrics = Arc::<Metrics>::default();
-        let thread_metrics = Arc::clone(&metrics);
         let news = Arc::new(AtomicU64::new(last_seq.0));
         let run_tag = ring.run_tag();
         let intents = Arc::new(Semaphore::new(ring.open_intents_max()));
-        let thread_queue = Arc::clone(&queue);
-        let thread = thread::Builder::new()
-            .name("audit-writer".to_owned())
-            .spawn(move || {
-                let ended =
-                    catch_unwind(AssertUnwindSafe(|| run(&mut ring, &thread_queue, &thread_metrics, &thread_stored)));
-                if ended.is_err() {
-                    thread_queue.fail("the audit writer panicked; the agent has to be started again");
-                }
-            })
-            .map_err(|source| RingError::Thread { source })?;
+        let thread = WriterThread::start(ring, Arc::clone(&queue), Arc::clone(&metrics), stored.clone())?;
         let places = Arc::new(Semaphore::new(max_pending));
-        let writer = Self { queue: Arc::clone(&queue), places, intents, durabilities, run_tag, metrics, news, stored };
-        Ok((writer, WriterThread { queue, thread: Some(thread) }))
+        let writer = Self { queue, places, intents, durabilities, run_tag, metrics, news, stored };
+        Ok((writer, thread))
     }
 
     /// A place for a call of that class that has arrived. Waits while the store is slow.
@@ -304,102 +256,5 @@ impl Writer {
     /// The durability and window of a class.
     pub const fn durability(&self, class: Class) -> (Durability, Duration) {
         self.durabilities.0[class.index()]
-    }
-}
-
-impl WriterThread {
-    /// Stores what is queued and ends the thread. An error: so many records could not be stored.
-    pub fn stop(mut self) -> Result<(), u64> {
-        self.queue.close();
-        if let Some(thread) = self.thread.take() {
-            // Its panics are caught and reported within.
-            let _ = thread.join();
-        }
-        match self.queue.pending() {
-            0 => Ok(()),
-            unsaved => Err(unsaved),
-        }
-    }
-}
-
-impl Drop for WriterThread {
-    fn drop(&mut self) {
-        self.queue.close();
-    }
-}
-
-/// Takes batches from the queue and stores them until the queue is closed and empty.
-fn run(ring: &mut Ring, queue: &Queue, metrics: &Metrics, stored: &Stored) {
-    while let Some(batch) = queue.next_batch() {
-        let mut entries = [0; 3];
-        for entry in batch.records.iter().filter_map(Record::entry) {
-            entries[entry.class.index()] += 1;
-        }
-        let newest = batch.records.iter().filter_map(Record::seq).max();
-        let news = batch.records.iter().filter_map(Record::news).max();
-        let begun = Instant::now();
-        match store(ring, queue, &batch.records) {
-            Outcome::All => queue.settle(batch, Answer::Stored),
-            Outcome::InPart => queue.settle(batch, Answer::NotTaken),
-            Outcome::Stopped => return,
-        }
-        metrics.commit(begun.elapsed(), entries);
-        stored.tell(newest, news);
-        if let Err(error) = ring.checkpoint() {
-            log::warn!("{}", report::chain(&error));
-        }
-    }
-}
-
-/// What came of storing records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// All of them are on stable storage.
-    All,
-    /// Those that SQLite takes; the others are lost, and counted.
-    InPart,
-    /// The queue was closed, and the store failed for too long after that.
-    Stopped,
-}
-
-/// Stores records, again and again until it succeeds.
-fn store(ring: &mut Ring, queue: &Queue, records: &[Record]) -> Outcome {
-    loop {
-        let Err(error) = ring.store(records) else {
-            queue.report(None);
-            return Outcome::All;
-        };
-        if error.is_about_the_data() {
-            // One bad record must not keep the others from being stored, nor stop the store for good.
-            return match records {
-                [record] => {
-                    log::error!("a record can't be stored and is given up: {}", report::chain(&error));
-                    give_up(queue, record);
-                    Outcome::InPart
-                }
-                several => store_alone(ring, queue, several),
-            };
-        }
-        queue.report(Some(report::chain(&error)));
-        if queue.pause(RETRY_PAUSE).is_some_and(|since_closed| since_closed > STOP_DEADLINE) {
-            return Outcome::Stopped;
-        }
-    }
-}
-
-/// Stores records of which some can't be stored, each in a transaction of its own.
-fn store_alone(ring: &mut Ring, queue: &Queue, records: &[Record]) -> Outcome {
-    for record in records.chunks(1) {
-        if store(ring, queue, record) == Outcome::Stopped {
-            return Outcome::Stopped;
-        }
-    }
-    Outcome::InPart
-}
-
-/// Counts an entry that is lost. One with an intent is not counted: the next start tells of it as interrupted.
-fn give_up(queue: &Queue, record: &Record) {
-    if let Record::Entry(_, entry, None) = record {
-        queue.count_dropped(entry.class, entry.calls);
     }
 }
