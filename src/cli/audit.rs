@@ -6,7 +6,7 @@ mod list;
 mod status;
 mod tail;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 
 use super::error::CliError;
 use super::exit::Exit;
@@ -25,6 +25,15 @@ pub(super) enum Audit {
     Export(export::Export),
     /// Say what the agent's ring holds and has lost, and whether it can store
     Status(status::Status),
+}
+
+/// The format of what is one object.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ObjectFormat {
+    /// Lines for people
+    Table,
+    /// The JSON object, as the agent sends it, on one line
+    Json,
 }
 
 impl Audit {

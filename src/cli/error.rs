@@ -100,6 +100,14 @@ impl From<RevokedError> for CliError {
     }
 }
 
+impl CliError {
+    /// An error whose cause is such a file.
+    fn of_guarded(file: &FileError, error: &dyn Error) -> Self {
+        let (exit, hint) = of_file(file);
+        Self { hint, ..Self::of(exit, error) }
+    }
+}
+
 /// How a command ends that can't use a file on which it depends who gets in, and what could be done.
 fn of_file(error: &FileError) -> (Exit, Option<String>) {
     match error {
@@ -140,10 +148,7 @@ impl From<PartError> for CliError {
         match error {
             PartError::Key(error) => error.into(),
             PartError::Revoked(error) => error.into(),
-            PartError::Tls(TlsError::File(ref file)) => {
-                let (exit, hint) = of_file(file);
-                Self { hint, ..Self::of(exit, &error) }
-            }
+            PartError::Tls(TlsError::File(ref file)) => Self::of_guarded(file, &error),
             PartError::Tls(
                 TlsError::Pem { .. } | TlsError::Authority { .. } | TlsError::Verifier(_) | TlsError::Pair { .. },
             ) => Self::of(Exit::DataErr, &error),
@@ -175,10 +180,7 @@ impl From<ClientError> for CliError {
 impl From<SecretError> for CliError {
     fn from(error: SecretError) -> Self {
         match &error {
-            SecretError::File(file) => {
-                let (exit, hint) = of_file(file);
-                Self { hint, ..Self::of(exit, &error) }
-            }
+            SecretError::File(file) => Self::of_guarded(file, &error),
             SecretError::Form(_) => Self::of(Exit::DataErr, &error),
         }
     }
@@ -187,10 +189,7 @@ impl From<SecretError> for CliError {
 impl From<NodesError> for CliError {
     fn from(error: NodesError) -> Self {
         match &error {
-            NodesError::File(file) => {
-                let (exit, hint) = of_file(file);
-                Self { hint, ..Self::of(exit, &error) }
-            }
+            NodesError::File(file) => Self::of_guarded(file, &error),
             NodesError::Refused { .. } => Self::of(Exit::Config, &error),
         }
     }

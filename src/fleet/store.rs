@@ -42,6 +42,12 @@ pub enum StoreError {
     },
 }
 
+/// What an error of that file is.
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::File { path, source }
+}
+
 /// The folder, for one run.
 pub struct Store {
     folder: PathBuf,
@@ -59,10 +65,6 @@ pub(super) struct Kept {
 impl Store {
     /// Opens the folder, or makes it; nobody else can then.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| StoreError::File { path, source }
-        };
         DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(failed(folder))?;
         let path = folder.join(".lock");
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&path);
@@ -78,10 +80,6 @@ impl Store {
     pub(super) fn node(&self, name: &NodeName) -> Result<Kept, StoreError> {
         let output_path = self.folder.join(format!("{name}.ndjson"));
         let place_path = self.folder.join(format!("{name}.cursor.json"));
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| StoreError::File { path, source }
-        };
         let mut place = Place::load(&place_path).map_err(failed(&place_path))?;
         if let Some(place) = &mut place
             && place.output_bytes > 0
@@ -101,14 +99,11 @@ impl Kept {
     /// Adds lines, then moves the cursor behind them.
     pub(super) fn add(&mut self, lines: &[u8], mut place: Place) -> Result<(), StoreError> {
         if !lines.is_empty() {
-            let failed = |source| StoreError::File { path: self.output_path.clone(), source };
-            self.output.append(lines).map_err(failed)?;
+            self.output.append(lines).map_err(failed(&self.output_path))?;
         }
         place.output_bytes = self.output.bytes;
         if self.place.as_ref() != Some(&place) {
-            place
-                .store(&self.place_path)
-                .map_err(|source| StoreError::File { path: self.place_path.clone(), source })?;
+            place.store(&self.place_path).map_err(failed(&self.place_path))?;
             self.place = Some(place);
         }
         Ok(())

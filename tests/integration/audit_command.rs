@@ -1,17 +1,16 @@
 //! `nodeaudit audit`: what it prints, for people and for programs, and what it ends with.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::thread;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Agent, Authority, Killed, Node, Request, TlsClient, can_isolate, command, eventually};
+use crate::support::{Agent, Authority, Killed, Node, Request, TlsClient, answering, can_isolate, command, eventually};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
@@ -297,24 +296,6 @@ fn pem_to_der(pem: &str) -> Vec<u8> {
     use tokio_rustls::rustls::pki_types::CertificateDer;
     use tokio_rustls::rustls::pki_types::pem::PemObject as _;
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
-}
-
-/// Answers each connection with these bytes and ends it.
-fn answering(answer: Vec<u8>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut request = BufReader::new(stream.try_clone().unwrap());
-            let mut line = String::new();
-            while request.read_line(&mut line).is_ok_and(|read| read > 2) {
-                line.clear();
-            }
-            let _ = stream.write_all(&answer);
-        }
-    });
-    address
 }
 
 fn answer(head: &str, body: &str) -> Vec<u8> {

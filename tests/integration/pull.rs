@@ -3,18 +3,18 @@
 //! Long form: `ROUNDS=200 cargo test --release --test integration pull`.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write as _;
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
-use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Agent, Authority, Callers, Calls, Dice, Load, Node, Pulling, Request, STRACE, can_isolate, progress, rounds,
+    Agent, Authority, Callers, Calls, Dice, Load, Node, Pulling, Request, STRACE, answering, can_isolate, progress,
+    rounds,
 };
 
 fn call(agent: &Agent, times: usize) {
@@ -291,24 +291,6 @@ fn progress_is_shown_on_a_terminal_and_nowhere_else() {
         .unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.contains("of 1 nodes, ") && shown.contains("nodes: 1; entries: "), "{shown:?}");
-}
-
-/// Answers each connection with these bytes and ends it.
-fn answering(bytes: Vec<u8>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut request = BufReader::new(stream.try_clone().unwrap());
-            let mut line = String::new();
-            while request.read_line(&mut line).is_ok_and(|read| read > 2) {
-                line.clear();
-            }
-            let _ = stream.write_all(&bytes);
-        }
-    });
-    address
 }
 
 fn answer(body: &str) -> Vec<u8> {

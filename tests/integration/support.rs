@@ -12,6 +12,7 @@ mod ledger;
 mod load;
 mod pulling;
 mod ring_file;
+mod stranger;
 mod tls;
 mod trace;
 
@@ -31,6 +32,7 @@ pub(crate) use ledger::Ledger;
 pub(crate) use load::{Answered, Callers, Calls, Load, missing};
 pub(crate) use pulling::{Pulling, told};
 pub(crate) use ring_file::RingFile;
+pub(crate) use stranger::answering;
 pub(crate) use tls::{Authority, Pair, TlsClient};
 pub(crate) use trace::{STRACE, SystemCall, Trace, traced};
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::ObjectFormat;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::print;
@@ -18,18 +19,10 @@ pub(in crate::cli) struct Get {
     /// The entry's ID, as in the header Audit-Id of the answer to its call
     id: uuid::Uuid,
     /// How to print it
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = ObjectFormat::Table)]
+    output: ObjectFormat,
     #[command(flatten)]
     remote: Remote,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// A field a line, for people
-    Table,
-    /// A JSON object on one line
-    Json,
 }
 
 #[derive(Deserialize)]
@@ -48,8 +41,8 @@ impl Get {
             let foreign = |error: serde_json::Error| caller.foreign(format!("its entry is none: {error}"));
             let entry = serde_json::from_slice::<OneEntry<'_>>(&body).map_err(foreign)?.entry;
             match self.output {
-                Format::Json => print(&format!("{}\n", line_of(entry))),
-                Format::Table => {
+                ObjectFormat::Json => print(&format!("{}\n", line_of(entry))),
+                ObjectFormat::Table => {
                     let fields =
                         serde_json::from_str::<serde_json::Map<String, Value>>(entry.get()).map_err(foreign)?;
                     print(&table(&fields))

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::ObjectFormat;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::print;
@@ -16,18 +17,10 @@ use crate::client::{PAGE_MAX_BYTES, line_of, printable};
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Status {
     /// How to print it
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = ObjectFormat::Table)]
+    output: ObjectFormat,
     #[command(flatten)]
     remote: Remote,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// The JSON object that the agent answers with
-    Json,
 }
 
 /// What of the status is for people. What an older or a newer agent does not say is left out.
@@ -74,8 +67,8 @@ impl Status {
             let raw = serde_json::from_slice::<&RawValue>(&body).map_err(foreign)?;
             let told = serde_json::from_str::<Told>(raw.get()).map_err(foreign)?;
             match self.output {
-                Format::Json => print(&format!("{}\n", line_of(raw)))?,
-                Format::Table => print(&told.table(&caller.target().to_string()))?,
+                ObjectFormat::Json => print(&format!("{}\n", line_of(raw)))?,
+                ObjectFormat::Table => print(&told.table(&caller.target().to_string()))?,
             }
             match told.failure {
                 None => Ok(()),
