@@ -75,12 +75,14 @@ fn run(ring: &mut Ring, queue: &Queue, metrics: &Metrics, stored: &Stored) {
         let newest = batch.records.iter().filter_map(Record::seq).max();
         let news = batch.records.iter().filter_map(Record::news).max();
         let begun = Instant::now();
-        match store(ring, queue, &batch.records) {
-            Outcome::All => queue.settle(batch, Answer::Stored),
-            Outcome::InPart => queue.settle(batch, Answer::NotTaken),
+        let answer = match store(ring, queue, &batch.records) {
+            Outcome::All => Answer::Stored,
+            Outcome::InPart => Answer::NotTaken,
             Outcome::Stopped => return,
-        }
+        };
+        // Before anyone who waited goes on: he may ask for it.
         metrics.commit(begun.elapsed(), entries);
+        queue.settle(batch, answer);
         stored.tell(newest, news);
         if let Err(error) = ring.checkpoint() {
             log::warn!("{}", report::chain(&error));
