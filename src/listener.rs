@@ -13,7 +13,6 @@ mod peers;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::PayloadError;
@@ -182,12 +181,9 @@ where
         })?;
     }
     for listener in listeners.local {
-        let (listener, file) = listener.into_parts();
         let (door, http) = (door.clone(), http((Ipv4Addr::LOCALHOST, 0).into()));
-        // Goes with the last of those who make services, when the server has ended.
-        let file = Arc::new(file);
-        server = server.listen_uds("unix", listener, move || {
-            let (door, _file) = (door.clone(), Arc::clone(&file));
+        server = server.listen_uds("unix", listener.into_listener(), move || {
+            let door = door.clone();
             fn_service(move |stream: UnixStream| door.clone().enter_locally(stream)).and_then(http())
         })?;
     }

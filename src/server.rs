@@ -177,12 +177,15 @@ impl Server {
 
     /// Serves until the process is told to stop by SIGTERM or SIGINT, and tells the service manager how it is.
     pub fn run(self, notifier: Notifier) -> Result<(), ServerError> {
-        let Self { config, listeners, local_peers, address, parts, signals, writer_thread } = self;
+        let Self { config, mut listeners, local_peers, address, parts, signals, writer_thread } = self;
+        // The workers' threads end when they like, or not at all: what they hold may never be dropped.
+        let socket_files: Vec<_> = listeners.local.iter_mut().filter_map(LocalListener::take_file).collect();
         let at = format!("{address}{}", config.server.base_path);
         let lifecycle = Lifecycle::new(notifier, at, parts.state.writer.clone());
         let time_floor = Arc::clone(&parts.time_floor);
         let served =
             actix_web::rt::System::new().block_on(serve(&config, (listeners, local_peers), parts, signals, lifecycle));
+        drop(socket_files);
         time_floor.keep_at_end();
         let stored = writer_thread.stop();
         served.map_err(ServerError::Serve)?;

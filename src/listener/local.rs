@@ -1,9 +1,9 @@
 //! The Unix socket: its file, and who is at the other end of a connection.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -36,8 +36,8 @@ pub(crate) struct LocalListener {
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Device and inode: another agent may have made one of its own there since.
-    id: (u64, u64),
+    /// Another agent may have made one of its own there since. While this is open, that one can't have the same inode.
+    inode: File,
 }
 
 impl LocalListener {
@@ -46,8 +46,8 @@ impl LocalListener {
         clear(path)?;
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
-        let metadata = fs::symlink_metadata(path)?;
-        let file = SocketFile { path: path.to_owned(), id: (metadata.dev(), metadata.ino()) };
+        let inode = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+        let file = SocketFile { path: path.to_owned(), inode };
         Ok(Self { listener, file: Some(file) })
     }
 
@@ -56,9 +56,14 @@ impl LocalListener {
         Self { listener, file: None }
     }
 
-    /// The socket, and its file where the agent made it.
-    pub(crate) fn into_parts(self) -> (UnixListener, Option<SocketFile>) {
-        (self.listener, self.file)
+    /// The file, where the agent made it: to be kept for as long as the socket is served.
+    pub(crate) fn take_file(&mut self) -> Option<SocketFile> {
+        self.file.take()
+    }
+
+    /// The socket.
+    pub(super) fn into_listener(self) -> UnixListener {
+        self.listener
     }
 }
 
@@ -80,7 +85,9 @@ fn clear(path: &Path) -> io::Result<()> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.id);
+        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let (made, found) = (self.inode.metadata().map(id), fs::symlink_metadata(&self.path).map(id));
+        let is_ours = made.is_ok_and(|made| found.is_ok_and(|found| found == made));
         if is_ours && let Err(error) = fs::remove_file(&self.path) {
             log::warn!("the socket {} stays behind: {error}", self.path.display());
         }
@@ -178,7 +185,7 @@ mod tests {
         let first = LocalListener::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
         assert_eq!(LocalListener::bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(first.into_parts());
+        drop(first);
         assert!(!path.exists());
         fs::write(&path, "precious").unwrap();
         assert_eq!(LocalListener::bind(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
@@ -189,7 +196,7 @@ mod tests {
     fn a_socket_that_another_agent_has_made_since_is_left_to_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let (_listener, file) = LocalListener::bind(&path).unwrap().into_parts();
+        let file = LocalListener::bind(&path).unwrap().take_file();
         fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
         drop(file);
