@@ -1,7 +1,8 @@
 //! The folder with what was read: `NAME.ndjson` and `NAME.cursor.json` of each node.
 //!
 //! A cursor is stored after the entries that it accounts for, and says how long the file was then. What is behind that is cut off
-//! when the reading goes on, so that whenever a run ends, nothing is missing and nothing is there twice:
+//! when the reading goes on, so that whenever a run ends, nothing is missing and nothing is there twice. A file without a cursor
+//! is not cut off, but gets another name:
 //!
 //! ```text
 //! t0  entries are appended                   killed here: they are cut off, and read again
@@ -20,7 +21,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::nodes::NodeName;
 use super::output::Output;
-use super::place::Place;
+use super::place::{Place, sync_folder_of};
 
 /// Why what is read can't be kept.
 #[derive(Debug, thiserror::Error)]
@@ -89,10 +90,31 @@ impl Store {
             place.output_bytes = 0;
             place.store(&place_path).map_err(failed(&place_path))?;
         }
+        if place.is_none() {
+            put_aside(&output_path).map_err(failed(&output_path))?;
+        }
         let bytes = place.as_ref().map_or(0, |place| place.output_bytes);
         let output = Output::open(&output_path, bytes).map_err(failed(&output_path))?;
         Ok(Kept { output_path, place_path, output, place })
     }
+}
+
+/// Gives another name to a file with entries that no cursor accounts for. A run that died before its first cursor leaves one, whose
+/// entries come again; so does someone who removes a cursor, and then they may be in no ring any more.
+fn put_aside(path: &Path) -> io::Result<()> {
+    if !fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+        return Ok(());
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    let free = (1_u64..).map(|number| {
+        let mut name = name.clone();
+        name.push(number.to_string());
+        PathBuf::from(name)
+    });
+    let free = free.into_iter().find(|free| !free.exists());
+    fs::rename(path, free.expect("there are not so many files"))?;
+    sync_folder_of(path)
 }
 
 impl Kept {
@@ -129,6 +151,7 @@ mod tests {
         store.node(&name).unwrap().output.append(b"half a li").unwrap();
         let mut kept = store.node(&name).unwrap();
         assert_eq!((kept.place.as_ref(), fs::read(&output).unwrap()), (None, Vec::new()));
+        assert_eq!(fs::read(folder.path().join("a.ndjson.1")).unwrap(), b"half a li");
         kept.add(b"one\n", place(1)).unwrap();
         kept.output.append(b"two\nth").unwrap();
         let kept = store.node(&name).unwrap();
@@ -151,6 +174,20 @@ mod tests {
         }
         store.node(&name).unwrap().add(b"two\n", place(2)).unwrap();
         assert_eq!(fs::read(&output).unwrap(), b"two\n");
+    }
+
+    #[test]
+    fn entries_whose_cursor_is_gone_are_kept_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = NodeName::parse("a").unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for text in [b"one\n", b"two\n"] {
+            store.node(&name).unwrap().add(text, place(1)).unwrap();
+            fs::remove_file(folder.path().join("a.cursor.json")).unwrap();
+        }
+        assert_eq!(store.node(&name).unwrap().place, None);
+        let kept = ["a.ndjson.1", "a.ndjson.2"].map(|name| fs::read(folder.path().join(name)).unwrap());
+        assert_eq!(kept, [b"one\n", b"two\n"]);
     }
 
     #[test]
