@@ -131,6 +131,30 @@ fn members_of_the_group_read_and_others_are_refused_and_named() {
 }
 
 #[test]
+fn where_users_cannot_be_told_apart_the_group_lets_nobody_in() {
+    if !can_isolate(&[CURL, SETPRIV]) {
+        return;
+    }
+    let node = node("server.socket_group = \"auditors\"\n");
+    let map = node.folder().join("root/proc/self/uid_map");
+    fs::create_dir_all(map.parent().unwrap()).unwrap();
+    // What the unit's PrivateUsers= gives.
+    fs::write(map, "0 0 1\n997 997 1\n").unwrap();
+    let agent = node.start();
+    let whose: [(&[&str], &str, u16); 3] = [
+        (&["--reuid=54000", "--regid=54001", "--clear-groups"], "ops", 401),
+        (&["--reuid=65534", "--regid=54001", "--clear-groups"], "unmapped", 401),
+        (&[], "root", 200),
+    ];
+    for (whose, user, status) in whose {
+        assert_eq!(call(&agent, whose, &[], "/audit").0, status, "{whose:?}");
+        let entry = newest(&agent);
+        assert_eq!((&entry["user"], &entry["response_code"]), (&json!(user), &json!(status)), "{whose:?}");
+    }
+    assert!(agent.stop(Signal::SIGTERM).1.contains("users can't be told apart"));
+}
+
+#[test]
 fn what_the_library_refuses_is_recorded_with_its_user() {
     if !can_isolate(&[CURL]) {
         return;
