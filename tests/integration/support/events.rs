@@ -5,6 +5,9 @@ use serde_json::Value;
 use super::agent::Agent;
 use super::http::{Connection, Request, Response};
 
+/// Signs of life in a row, 15 s apart, after which nothing more is waited for.
+const SIGNS_OF_LIFE_MAX: u32 = 8;
+
 /// An event as it was dispatched.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
@@ -38,6 +41,7 @@ impl Events {
 
     /// The next event; none where the stream has ended as it should.
     pub(crate) fn next(&mut self) -> Option<Event> {
+        let mut silent = 0;
         loop {
             let Some((block, rest)) = self.unread.split_once("\n\n") else {
                 let chunk = self.connection.chunk().expect("a stream ends with an empty chunk")?;
@@ -61,6 +65,8 @@ impl Events {
             if !data.is_empty() {
                 return Some(Event { kind, data: serde_json::from_str(&data).unwrap(), id: self.id.clone() });
             }
+            silent += 1;
+            assert!(silent <= SIGNS_OF_LIFE_MAX, "nothing is told any more, and the stream does not end");
         }
     }
 
