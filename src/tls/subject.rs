@@ -1,7 +1,7 @@
 //! The subject of a certificate as text (RFC 5280, section 4.1.2.6; RFC 4514).
 //!
-//! Written as `openssl x509 -noout -subject -nameopt RFC2253,utf8,-esc_msb` does, so that an operator can copy it. Reads certificates only that
-//! were verified before; what can't be read all the same gives an empty text, and nobody has roles under that.
+//! Written as `openssl x509 -noout -subject -nameopt RFC2253,utf8,-esc_msb` does, so that an operator can copy it. Reads certificates
+//! only that were verified before; what can't be read all the same gives an empty text, and nobody has roles under that.
 
 use std::fmt::Write as _;
 
