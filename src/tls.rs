@@ -3,6 +3,8 @@
 //! Owns certificates, keys and the handshake. What it gives is a stream and, where the caller showed a certificate, its subject;
 //! what that may do is `auth`'s to know. It knows nothing of HTTP.
 
+mod certificate;
+mod der;
 mod make;
 mod subject;
 
@@ -28,6 +30,9 @@ pub use make::{Identity, IdentityError, Subject, fingerprint};
 /// Bytes that a file of certificates has at most: those of all authorities of the Web have a quarter of it.
 const CERTIFICATES_MAX_BYTES: usize = 1 << 20;
 
+/// Bytes of the certificates that the agent shows: callers over rustls or OpenSSL take no message of a handshake that is much longer.
+const CHAIN_MAX_BYTES: usize = 60_000;
+
 /// Bytes that a file with a private key has at most.
 const KEY_MAX_BYTES: usize = 65_536;
 
@@ -47,6 +52,12 @@ pub enum TlsError {
         /// What went wrong.
         #[source]
         source: pem::Error,
+    },
+    /// The agent's certificate and those above it are more than callers take.
+    #[error("{} holds more than {CHAIN_MAX_BYTES} bytes of certificates, which callers would not take", path.display())]
+    LongChain {
+        /// The file.
+        path: PathBuf,
     },
     /// A certificate of an authority can't be used.
     #[error("{} holds a certificate that is no authority's", path.display())]
@@ -102,6 +113,9 @@ impl Tls {
     pub fn load(config: &TlsConfig) -> Result<Option<Self>, TlsError> {
         let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else { return Ok(None) };
         let chain = certificates(certificate)?;
+        if chain.iter().map(|one| one.len()).sum::<usize>() > CHAIN_MAX_BYTES {
+            return Err(TlsError::LongChain { path: certificate.clone() });
+        }
         let private = private_key(key)?;
         let provider = Arc::new(default_provider());
         let versions: &[_] = match config.min_version {
@@ -150,8 +164,7 @@ impl Tls {
 /// The certificate that the caller has shown, and that was found good.
 pub fn shown<S>(stream: &TlsStream<S>) -> Option<ClientCertificate> {
     let (_, connection) = stream.get_ref();
-    let subject = subject::of(connection.peer_certificates()?.first()?);
-    Some(ClientCertificate { subject })
+    Some(certificate::read(connection.peer_certificates()?.first()?))
 }
 
 /// The private key in a file of PEM that nobody else can read.

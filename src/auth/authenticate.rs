@@ -46,13 +46,15 @@ impl Authenticator {
     /// not made up for by a good certificate, nor by a user.
     pub(super) fn actor(&self, credential: Credential<'_>, connection: Known<'_>) -> Arc<Actor> {
         let token = match (credential, connection) {
-            (Credential::None, Known::Certificate(certificate)) => return self.certificates.actor(certificate),
+            (Credential::None, Known::Certificate(certificate)) => {
+                return self.certificates.actor(certificate, now_s());
+            }
             (Credential::None, Known::Local(peer)) => return peer.actor(self.anonymous.permissions),
             (Credential::None, Known::Nothing) => return Arc::clone(&self.anonymous),
             (Credential::Unusable(reason), _) => return Arc::new(Actor::refused(reason.to_owned())),
             (Credential::Bearer(token), _) => token,
         };
-        let now_s = clock::wall_clock_ms().div_euclid(1_000);
+        let now_s = now_s();
         if self.time_floor.is_before(now_s, self.verifier.leeway_s()) {
             return Arc::new(Actor::refused("this node's clock is behind a time that has been".to_owned()));
         }
@@ -73,6 +75,10 @@ impl Authenticator {
             Err(error) => Arc::new(Actor::refused(error.to_string())),
         }
     }
+}
+
+fn now_s() -> i64 {
+    clock::wall_clock_ms().div_euclid(1_000)
 }
 
 /// What is known of who is at the other end of a connection.

@@ -150,7 +150,11 @@ impl From<PartError> for CliError {
             PartError::Revoked(error) => error.into(),
             PartError::Tls(TlsError::File(ref file)) => Self::of_guarded(file, &error),
             PartError::Tls(
-                TlsError::Pem { .. } | TlsError::Authority { .. } | TlsError::Verifier(_) | TlsError::Pair { .. },
+                TlsError::Pem { .. }
+                | TlsError::LongChain { .. }
+                | TlsError::Authority { .. }
+                | TlsError::Verifier(_)
+                | TlsError::Pair { .. },
             ) => Self::of(Exit::DataErr, &error),
             PartError::SelfTest(_) => Self::of(Exit::Software, &error),
         }

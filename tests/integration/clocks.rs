@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +17,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Connection, Node, Request, eventually, now_s, progress, rounds, skipped};
+use crate::support::{
+    Agent, Authority, Connection, Node, Request, TlsClient, eventually, now_s, progress, rounds, skipped,
+};
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
@@ -80,6 +83,39 @@ impl Clock {
         });
         (stop, jumps)
     }
+}
+
+#[test]
+fn a_certificate_that_expires_on_an_open_connection_counts_no_more() {
+    let Some((node, clock)) = Clock::of("+0") else { return };
+    let authority = Authority::new();
+    let manager = authority.issue_until("fleet-manager", now_s() + 86_400);
+    let own = authority.issue("node");
+    let folder = node.folder().to_owned();
+    for (name, text) in [("crt", &own.certificate), ("key", &own.key), ("ca", &authority.certificate)] {
+        fs::write(folder.join(name), text).unwrap();
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let [certificate, key, ca] = ["crt", "key", "ca"].map(|name| folder.join(name));
+    let file = folder.join("nodeaudit.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let tls = format!(
+        "{text}\n[tls]\ncertificate = {certificate:?}\nkey = {key:?}\nclient_ca = {ca:?}\nclient_auth = \"required\"\n\
+         roles.\"CN=fleet-manager,O=Example\" = [\"read\"]\n"
+    );
+    fs::write(file, tls).unwrap();
+    let agent = node.over_tls(TlsClient::new(&authority.certificate, Some(&manager))).start();
+
+    let mut connection = agent.connect();
+    assert_eq!(connection.call(&Request::get("/node/hostname")).status, 200);
+    clock.set("+2d");
+    let refused = connection.call(&Request::get("/node/hostname"));
+    assert_eq!(refused.status, 401);
+    assert!(refused.text().contains("The certificate expired"), "{}", refused.text());
+    // Who is no more than a token says, may still call.
+    let token = token(&agent);
+    let entry = connection.call(&Request::get(&format!("/audit/{}", refused.audit_id())).bearer(&token)).json();
+    assert_eq!((&entry["entry"]["class"], &entry["entry"]["user"]), (&json!("denied"), &json!("")));
 }
 
 /// A token that is good for longer than any clock of these tests goes. Nothing is accepted by one that is before this program.

@@ -217,6 +217,21 @@ fn an_address_that_others_reach_needs_tls_or_an_explicit_word() {
 }
 
 #[test]
+fn certificates_that_callers_would_not_take_are_refused() {
+    let pair = Authority::new().issue("node");
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    write(folder.path(), &Pair { certificate: pair.certificate.repeat(200), ..pair });
+    let config = folder.path().join("nodeaudit.toml");
+    fs::write(&config, format!("state_dir = \"{at}/state\"\n[tls]\ncertificate = \"{at}/crt\"\nkey = \"{at}/key\"\n"))
+        .unwrap();
+    let refused = run(&["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(65));
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains("crt holds more than 60000 bytes of certificates"), "{told}");
+}
+
+#[test]
 fn tls_init_makes_private_files_that_the_agent_and_others_can_use() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("nodeaudit.toml");

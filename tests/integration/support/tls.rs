@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use time::OffsetDateTime;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -35,10 +36,22 @@ impl Authority {
 
     /// A certificate for a caller of that common name, or for an agent on the loopback.
     pub(crate) fn issue(&self, common_name: &str) -> Pair {
+        self.issued(common_name, None)
+    }
+
+    /// The same, good until this second from 1970.
+    pub(crate) fn issue_until(&self, common_name: &str, until_s: i64) -> Pair {
+        self.issued(common_name, Some(until_s))
+    }
+
+    fn issued(&self, common_name: &str, until_s: Option<i64>) -> Pair {
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "Example");
         params.distinguished_name.push(DnType::CommonName, common_name);
+        if let Some(until_s) = until_s {
+            params.not_after = OffsetDateTime::from_unix_timestamp(until_s).unwrap();
+        }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Pair { certificate, key: key.serialize_pem() }
