@@ -3,6 +3,7 @@
 //! Knows the tree and no source: who calls it knows where a refused value came from.
 
 use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::tls::ClientAuth;
@@ -119,10 +120,9 @@ impl Config {
 
     /// Every text with a form of its own, whether it has that form, and what that form is.
     fn texts(&self) -> [(&'static str, bool, &'static str); 16] {
-        let absolute = |path: &Path| path.is_absolute();
         let (auth, tls) = (&self.auth, &self.tls);
         [
-            ("state_dir", absolute(&self.state_dir), "an absolute path"),
+            ("state_dir", is_absolute(&self.state_dir), "an absolute path"),
             ("server.socket", self.server.socket.is_allowed(), "auto, empty or an absolute path of at most 107 bytes"),
             ("server.socket_group", is_group(&self.server.socket_group), "empty or the name of a group"),
             (
@@ -130,17 +130,17 @@ impl Config {
                 is_base_path(&self.server.base_path),
                 "empty, or segments of letters, digits and -._~ with a / before each and none at the end, as /api/v1",
             ),
-            ("tls.certificate", tls.certificate.as_deref().is_none_or(absolute), "empty or an absolute path"),
-            ("tls.key", tls.key.as_deref().is_none_or(absolute), "empty or an absolute path"),
-            ("tls.client_ca", tls.client_ca.as_deref().is_none_or(absolute), "empty or an absolute path"),
+            ("tls.certificate", tls.certificate.as_deref().is_none_or(is_absolute), "empty or an absolute path"),
+            ("tls.key", tls.key.as_deref().is_none_or(is_absolute), "empty or an absolute path"),
+            ("tls.client_ca", tls.client_ca.as_deref().is_none_or(is_absolute), "empty or an absolute path"),
             (
                 "tls.roles",
                 tls.roles.keys().all(|subject| is_subject(subject)),
                 "subjects of certificates of at most 256 bytes, not cut, as `openssl x509 -noout -subject -nameopt \
                  RFC2253,utf8,-esc_msb` prints them",
             ),
-            ("auth.keys", auth.keys.iter().all(|path| absolute(path)), "absolute paths"),
-            ("auth.key_file", auth.key_file.as_deref().is_none_or(absolute), "empty or an absolute path"),
+            ("auth.keys", auth.keys.iter().all(|path| is_absolute(path)), "absolute paths"),
+            ("auth.key_file", auth.key_file.as_deref().is_none_or(is_absolute), "empty or an absolute path"),
             (
                 "auth.anonymous_permissions",
                 auth.anonymous_permissions.iter().all(|&held| held == Permission::HealthRead),
@@ -148,15 +148,24 @@ impl Config {
             ),
             ("auth.issuers", auth.issuers.iter().all(|name| is_party(name)), PARTIES),
             ("auth.audiences", auth.audiences.iter().all(|name| is_party(name)), PARTIES),
-            ("auth.revoked_tokens", auth.revoked_tokens.as_deref().is_none_or(absolute), "empty or an absolute path"),
+            (
+                "auth.revoked_tokens",
+                auth.revoked_tokens.as_deref().is_none_or(is_absolute),
+                "empty or an absolute path",
+            ),
             (
                 "auth.roles",
                 auth.roles.iter().all(|(name, held)| is_role(name, held)),
                 "names of 1 to 64 bytes without control characters, and read and write never hold audit:read",
             ),
-            ("host.root", absolute(&self.host.root), "an absolute path"),
+            ("host.root", is_absolute(&self.host.root), "an absolute path"),
         ]
     }
+}
+
+/// A path from the root that a system call takes, which ends paths at a NUL.
+pub(super) fn is_absolute(path: &Path) -> bool {
+    path.is_absolute() && !path.as_os_str().as_bytes().contains(&0)
 }
 
 /// What the value of `key` must be, where that is a number.

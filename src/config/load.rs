@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use toml::Table;
@@ -94,8 +94,11 @@ impl Config {
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe must not make the agent wait for whoever writes to it.
+    // A pipe must not make the agent wait for whoever writes to it, nor pass for an empty file while nobody does.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        return Err(io::Error::other("it is a pipe"));
+    }
     let mut read = Vec::new();
     file.take(FILE_MAX_BYTES + 1).read_to_end(&mut read)?;
     if read.len() as u64 > FILE_MAX_BYTES {
@@ -315,6 +318,20 @@ mod tests {
     fn with_environment(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let variables = variables.iter().map(|&(name, value)| (name.into(), value.into()));
         Config::load(&Files::new("", &[]).sources(), variables)
+    }
+
+    #[test]
+    fn a_pipe_is_no_file_and_a_nul_no_path() {
+        let files = Files::new("", &[("b.toml", "log.level = \"off\"")]);
+        nix::unistd::mkfifo(&files.0.path().join("conf.d/a.toml"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let error = files.load().unwrap_err();
+        assert!(error.to_string().ends_with("conf.d/a.toml"), "{error}");
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "it is a pipe");
+        for key in ["state_dir", "tls.key", "server.socket", "auth.keys"] {
+            let value = if key == "auth.keys" { r#"["/a\u0000"]"# } else { r#""/a\u0000""# };
+            let complaints = Files::new(&format!("{key} = {value}"), &[]).complaints();
+            assert!(complaints.contains(&format!("{key}: must be ")), "{complaints}");
+        }
     }
 
     #[test]

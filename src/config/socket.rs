@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::check::is_absolute;
+
 /// Bytes of a path that a socket can have (unix(7)).
 const PATH_MAX_BYTES: usize = 107;
 
@@ -36,7 +38,7 @@ impl SocketPath {
     /// Whether a socket can be there.
     pub(super) fn is_allowed(&self) -> bool {
         let Self::At(path) = self else { return true };
-        path.is_absolute() && path.as_os_str().len() <= PATH_MAX_BYTES
+        is_absolute(path) && path.as_os_str().len() <= PATH_MAX_BYTES
     }
 }
 
