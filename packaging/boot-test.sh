@@ -264,8 +264,23 @@ watchdog_bites() {
   eventually active && nothing_lost && return $bitten
 }
 
+# As while someone is logged in, which polkit has an action of its own for.
+log_in() {
+  guest 'systemd-run --quiet -p PAMName=login -E XDG_SESSION_CLASS=user --unit=somebody sleep infinity' &&
+    eventually guest 'loginctl show-session -P Class $(loginctl list-sessions --no-legend | awk "{ print \$1 }") | grep -qx user'
+}
+
+reloads() {
+  guest 'systemctl reload nodeaudit.service && echo "server.listen = 1" >/etc/nodeaudit/conf.d/20-wrong.toml' || return
+  local failed=0
+  guest '! systemctl reload nodeaudit.service' || failed=1
+  guest 'rm /etc/nodeaudit/conf.d/20-wrong.toml' && serves && expect 200 GET /audit/status || failed=1
+  is "reloads and refused" "$(jq -r '.configuration | "\(.reloads) \(.refused)"' "$work/body")" "1 0" || failed=1
+  return $failed
+}
+
 reboots() {
-  expect 202 POST /node/power/reboot || return
+  log_in && expect 202 POST /node/power/reboot || return
   rebooted_by=$(audit_id)
   await_end && boot && eventually active && is "its entry" "$(entry "$rebooted_by" '"\(.operation_id) \(.response_code)"')" "PostNodePowerReboot 202"
 }
@@ -327,8 +342,8 @@ dpkg-deb -R "$first_deb" "$work/unpacked"
 second=$(dpkg-deb -f "$first_deb" Version)+newer
 sed -i "s/^Version: .*/Version: $second/" "$work/unpacked/DEBIAN/control"
 dpkg-deb -b --root-owner-group -Znone "$work/unpacked" "$work/debs/second.deb" >/dev/null || exit 1
-mke2fs -q -t ext4 -d "$work/debs" "$work/packages.ext4" 128M 2>/dev/null
-mke2fs -q -t ext4 "$work/state.ext4" 128M 2>/dev/null
+mke2fs -q -t ext4 -d "$work/debs" "$work/packages.ext4" 128M &>/dev/null
+mke2fs -q -t ext4 "$work/state.ext4" 128M &>/dev/null
 cp --sparse=always --reflink=auto "$pieces/root.ext4" "$work/root.ext4"
 rm -r "$work/debs" "$work/unpacked"
 
@@ -343,11 +358,12 @@ step "a service on the operator's list is restarted" a_service_restarts
 step "a service that is not on it is not" an_unlisted_service_does_not
 step "every endpoint of the node works in the sandbox" every_endpoint_works
 step "the journal has priorities and no second time" journal_is_clean
+step "a reload reads the configuration, and fails with one that is wrong" reloads
 step "killed, it starts again, and nothing is lost" survives_kill
 step "an upgrade keeps configuration and ring" upgrades
 step "restarted under load through the socket, it refuses nobody" restarts_without_refusal
 step "the watchdog bites when the store hangs" watchdog_bites
-step "it reboots the node, and knows it afterwards" reboots
+step "it reboots the node while someone is logged in, and knows it afterwards" reboots
 step "the power is cut under load, and nothing that was answered is lost" survives_power_cut
 step "it works on a read-only root" works_read_only
 step "it shuts the node down" shuts_down
