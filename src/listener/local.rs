@@ -1,13 +1,15 @@
 //! The Unix socket: its file, and who is at the other end of a connection.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::stat::Mode;
 
 use crate::audit::redact::bounded;
 use crate::auth::LocalPeer;
@@ -46,8 +48,9 @@ impl LocalListener {
         clear(path)?;
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
-        let inode = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
-        let file = SocketFile { path: path.to_owned(), inode };
+        // Not by `OpenOptions`, which takes O_PATH for an access mode where musl is the C library, and leaves it out.
+        let inode = open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+        let file = SocketFile { path: path.to_owned(), inode: inode.into() };
         Ok(Self { listener, file: Some(file) })
     }
 

@@ -1,10 +1,12 @@
-//! The binaries for ARM boards, run under qemu-user: they serve and record, and a ring goes from one architecture to another.
+//! The binaries that ship, those for ARM boards under qemu-user: they serve and record, and a ring goes from one architecture to another.
 //!
 //! They are those that `packaging/cross-build.sh` has left in the target folder. How fast they are and what they take of memory
 //! can't be told under qemu.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -12,10 +14,11 @@ use serde_json::Value;
 
 use crate::support::{Agent, BINARY, Connection, Node, Request, skipped};
 
-/// Target, and who runs a binary of it here.
-const BOARDS: [(&str, &str); 2] = [
-    ("aarch64-unknown-linux-musl", "/usr/bin/qemu-aarch64-static"),
-    ("armv7-unknown-linux-musleabihf", "/usr/bin/qemu-arm-static"),
+/// Target, and who runs a binary of it here where the machine itself does not.
+const BOARDS: [(&str, Option<&str>); 3] = [
+    ("x86_64-unknown-linux-musl", None),
+    ("aarch64-unknown-linux-musl", Some("/usr/bin/qemu-aarch64-static")),
+    ("armv7-unknown-linux-musleabihf", Some("/usr/bin/qemu-arm-static")),
 ];
 
 /// What another system says in other structures on each architecture.
@@ -34,12 +37,24 @@ const READINGS: [&str; 8] = [
 fn a_board_serves_and_records_and_its_ring_goes_to_another_architecture_and_back() {
     for (target, qemu) in BOARDS {
         let Some(binary) = built_for(target, qemu) else { continue };
-        let on_board = |node: Node| node.launched(&[qemu]).binary(&binary).start();
+        let on_board = |node: Node| node.launched(qemu.as_slice()).binary(&binary).start();
 
-        let agent = on_board(Node::new("audit.max_bytes = 1048576\n"));
+        let node = Node::new("");
+        let socket = node.folder().join("nodeaudit.sock");
+        fs::write(
+            node.folder().join("nodeaudit.toml"),
+            format!("server.socket = {socket:?}\naudit.max_bytes = 1048576\n"),
+        )
+        .unwrap();
+        let agent = on_board(node);
         let machine = agent.read("/node/os")["architecture"].take();
         assert!(target.starts_with(machine.as_str().unwrap().trim_end_matches('l')), "{target} runs as {machine}");
         work(&agent);
+        let mut local = UnixStream::connect(socket).unwrap();
+        local.write_all(b"GET /health HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        local.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{target}: {answer}");
         let on_the_board = entries(&agent);
         assert_eq!(classes(&on_the_board), ["change", "denied", "read"], "{target}");
         let (node, _) = agent.stop(Signal::SIGTERM);
@@ -74,10 +89,10 @@ fn the_targets_built_in_containers_are_those_built_without() {
 }
 
 /// The binary for that target; none where it was not built or can't be run, which is said loudly.
-fn built_for(target: &str, qemu: &str) -> Option<PathBuf> {
+fn built_for(target: &str, qemu: Option<&str>) -> Option<PathBuf> {
     let folder = Path::new(BINARY).ancestors().nth(2).unwrap();
     let binary = folder.join(target).join("dist/nodeaudit");
-    for needed in [binary.as_path(), Path::new(qemu)] {
+    for needed in [binary.as_path()].into_iter().chain(qemu.map(Path::new)) {
         if !needed.exists() {
             skipped(&format!("{target}: there is no {}", needed.display()));
             return None;
