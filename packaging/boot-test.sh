@@ -266,7 +266,7 @@ watchdog_bites() {
 
 # As while someone is logged in, which polkit has an action of its own for.
 log_in() {
-  guest 'systemd-run --quiet -p PAMName=login -E XDG_SESSION_CLASS=user --unit=somebody sleep infinity' &&
+  guest 'systemd-run --quiet -p User=root -p PAMName=login -E XDG_SESSION_CLASS=user --unit=somebody sleep infinity' &&
     eventually guest 'loginctl show-session -P Class $(loginctl list-sessions --no-legend | awk "{ print \$1 }") | grep -qx user'
 }
 
