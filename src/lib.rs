@@ -43,6 +43,7 @@
 //! | [`operation`] | method, path, ID and permission as plain data | all of the above but the permissions |
 //! | `percent` | texts as they stand in a query | everything else |
 //! | `decimal` | numbers as digits and nothing else | everything else |
+//! | `der` | elements of DER, which keys and certificates are written in | what they are |
 //! | [`network`] | networks of IP addresses | everything else |
 //! | [`live`] | a value that is replaced while it is in use | everything else |
 //! | [`report`] | an error and its sources as one line | everything else |
@@ -85,6 +86,8 @@ pub mod host;
 pub mod operation;
 
 mod decimal;
+
+mod der;
 
 mod percent;
 

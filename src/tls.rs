@@ -4,7 +4,6 @@
 //! what that may do is `auth`'s to know. It knows nothing of HTTP.
 
 mod certificate;
-mod der;
 mod make;
 mod subject;
 

@@ -6,9 +6,9 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::der::{SEQUENCE, element, expect};
 use super::subject;
 use crate::auth::ClientCertificate;
+use crate::der::{Der, SEQUENCE};
 
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
@@ -16,29 +16,25 @@ const GENERALIZED_TIME: u8 = 0x18;
 
 /// A certificate in DER.
 pub(super) fn read(der: &[u8]) -> ClientCertificate {
-    let (validity, name) = fields(der).unwrap_or_default();
+    let (validity, name) = fields(Der(der)).unwrap_or((Der(&[]), Der(&[])));
     ClientCertificate { subject: subject::of(name), not_after_s: not_after_s(validity).unwrap_or(i64::MIN) }
 }
 
 /// The contents of validity and subject: past version, serial number, signature algorithm and issuer.
-fn fields(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (whole, _) = expect(SEQUENCE, certificate)?;
-    let (mut fields, _) = expect(SEQUENCE, whole)?;
-    if fields.first() == Some(&VERSION) {
-        (_, _, fields) = element(fields)?;
+fn fields(mut certificate: Der<'_>) -> Option<(Der<'_>, Der<'_>)> {
+    let mut fields = certificate.next(SEQUENCE)?.next(SEQUENCE)?;
+    let before = if fields.tag() == Some(VERSION) { 4 } else { 3 };
+    for _ in 0..before {
+        fields.any()?;
     }
-    for _ in 0..3 {
-        (_, _, fields) = element(fields)?;
-    }
-    let (validity, rest) = expect(SEQUENCE, fields)?;
-    Some((validity, expect(SEQUENCE, rest)?.0))
+    Some((fields.next(SEQUENCE)?, fields.next(SEQUENCE)?))
 }
 
 /// The last second of a validity, from 1970 (RFC 5280, section 4.1.2.5).
-fn not_after_s(validity: &[u8]) -> Option<i64> {
-    let (_, _, rest) = element(validity)?;
-    let (tag, contents, _) = element(rest)?;
-    let text = std::str::from_utf8(contents).ok()?;
+fn not_after_s(mut validity: Der<'_>) -> Option<i64> {
+    validity.any()?;
+    let (tag, contents) = validity.any()?;
+    let text = std::str::from_utf8(contents.0).ok()?;
     let text = match tag {
         // Two digits of a year from 1950 to 2049.
         UTC_TIME if text.as_bytes().first()? < &b'5' => format!("20{text}"),
@@ -78,8 +74,8 @@ mod tests {
             assert_eq!(read(&der).not_after_s, until_s);
         }
         assert_eq!(read(&[]), ClientCertificate { subject: String::new(), not_after_s: i64::MIN });
-        assert_eq!(not_after_s(b"\x17\x00\x17\x0d990101000000Z"), Some(915_148_800), "a year before 2000");
-        assert_eq!(not_after_s(b"\x17\x00\x17\x04\xc3\xa9\xc3\xa9"), None, "it is cut between characters only");
+        assert_eq!(not_after_s(Der(b"\x17\x00\x17\x0d990101000000Z")), Some(915_148_800), "a year before 2000");
+        assert_eq!(not_after_s(Der(b"\x17\x00\x17\x04\xc3\xa9\xc3\xa9")), None, "it is cut between characters only");
     }
 
     proptest! {

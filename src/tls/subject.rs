@@ -5,14 +5,13 @@
 
 use std::fmt::Write as _;
 
-use super::der::{SEQUENCE, element, expect};
 use crate::auth::is_unprintable;
+use crate::der::{Der, OBJECT_IDENTIFIER, SEQUENCE};
 
 /// Bytes that a subject has at most; a longer one ends in `...`, and is nobody's name then.
 const MAX_BYTES: usize = 256;
 
 const SET: u8 = 0x31;
-const OID: u8 = 0x06;
 /// `UTF8String`, `PrintableString`, `IA5String`: the types of text that are their own UTF-8.
 const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
 
@@ -32,7 +31,7 @@ const NAMES: [(&[u8], &str); 11] = [
 ];
 
 /// The subject whose parts are `name`.
-pub(super) fn of(name: &[u8]) -> String {
+pub(super) fn of(name: Der<'_>) -> String {
     let mut text = written(name).unwrap_or_default();
     if text.len() > MAX_BYTES {
         let end = (0..=MAX_BYTES - 3).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
@@ -43,28 +42,26 @@ pub(super) fn of(name: &[u8]) -> String {
 }
 
 /// The parts of a name from the last one to the first one (RFC 4514, section 2.1).
-fn written(mut name: &[u8]) -> Option<String> {
+fn written(mut name: Der<'_>) -> Option<String> {
     let mut parts = Vec::new();
-    while !name.is_empty() {
-        let (mut attributes, rest) = expect(SET, name)?;
+    while !name.is_at_end() {
+        let mut attributes = name.next(SET)?;
         let mut together = Vec::new();
-        while !attributes.is_empty() {
-            let (attribute, others) = expect(SEQUENCE, attributes)?;
-            together.push(attribute_text(attribute)?);
-            attributes = others;
+        while !attributes.is_at_end() {
+            together.push(attribute_text(attributes.next(SEQUENCE)?)?);
         }
         parts.push(together.join("+"));
-        name = rest;
     }
     parts.reverse();
     Some(parts.join(","))
 }
 
-fn attribute_text(attribute: &[u8]) -> Option<String> {
-    let (oid, value) = expect(OID, attribute)?;
-    let (tag, contents, _) = element(value)?;
+fn attribute_text(mut attribute: Der<'_>) -> Option<String> {
+    let oid = attribute.next(OBJECT_IDENTIFIER)?.0;
+    let value = attribute.0;
+    let (tag, contents) = attribute.any()?;
     let named = NAMES.iter().find(|(known, _)| *known == oid);
-    match (named, TEXTS.contains(&tag).then(|| std::str::from_utf8(contents).ok()).flatten()) {
+    match (named, TEXTS.contains(&tag).then(|| std::str::from_utf8(contents.0).ok()).flatten()) {
         (Some((_, name)), Some(text)) => Some(format!("{name}={}", escaped(text))),
         (Some((_, name)), None) => Some(format!("{name}=#{}", hexadecimal(value))),
         (None, _) => Some(format!("{}=#{}", dotted(oid), hexadecimal(value))),
