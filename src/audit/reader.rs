@@ -5,6 +5,7 @@
 
 mod cursor;
 mod merge;
+mod newest;
 mod predicate;
 mod rows;
 mod scan;

@@ -7,6 +7,7 @@
 //! that exceeds its own guarantee the most, and never so much that this one falls below. So a flood evicts only its own class.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::class::Class;
 
@@ -176,6 +177,12 @@ impl Retention {
     /// Entries of one class.
     pub fn entries_of(&self, class: Class) -> u64 {
         self.account(class).entries
+    }
+
+    /// The ordinals of the entries of one class.
+    pub(super) fn held(&self, class: Class) -> Range<u64> {
+        let account = self.account(class);
+        account.oldest().first_ordinal..account.open.end_ordinal()
     }
 
     /// Whether the ring holds more than it may, after its limits were lowered.

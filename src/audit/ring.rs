@@ -12,6 +12,7 @@ mod gate;
 mod identity;
 mod look;
 mod make;
+mod newest;
 mod record;
 mod replace;
 mod rows;
@@ -45,6 +46,7 @@ pub use file::FILE_NAME;
 pub use gate::Gate;
 pub(super) use identity::FileId;
 pub use make::Origin;
+pub(super) use newest::View;
 pub use record::{IntentNumber, Record};
 pub(super) use rows::CALL_COLUMNS;
 pub(super) use sum::Named;
@@ -225,16 +227,16 @@ impl Ring {
     /// Looks first whether the file is still the ring. One that is damaged or gone is replaced, and the batch is stored in the new one.
     /// After an error nothing or everything of the batch is stored; storing it again stores it once.
     pub fn store(&mut self, batch: &[Record]) -> Result<(), RingError> {
-        let stored = self.mend().and_then(|()| self.store_here(batch));
+        let stored = match self.mend().and_then(|()| self.store_here(batch)) {
+            Err(error) if error.is_damage() => self.replace_damaged(&error).and_then(|()| self.store_here(batch)),
+            stored => stored,
+        };
         match stored {
-            Err(error) if error.is_damage() => {
-                self.replace_damaged(&error)?;
-                self.store_here(batch)?;
-            }
-            stored => stored?,
+            Ok(()) => self.known.remember(batch),
+            // Nobody knows how much of it is in the file.
+            Err(_) => self.gate.newest().forget(),
         }
-        self.known.remember(batch);
-        Ok(())
+        stored
     }
 
     fn store_here(&mut self, batch: &[Record]) -> Result<(), RingError> {
@@ -249,7 +251,11 @@ impl Ring {
         self.known.unsure = Some(dropped);
         self.transact("store a batch of entries", |run, transaction, accounts| {
             batch.iter().try_for_each(|record| apply(run, transaction, accounts, record))
-        })
+        })?;
+        if let Some(OpenFile { run, accounts: Some(accounts), .. }) = &self.file {
+            self.gate.newest().add(run, Class::ALL.map(|class| accounts.retention.held(class)), batch);
+        }
+        Ok(())
     }
 
     /// Whether the transaction that seemed to fail did not, and it was this whole batch.

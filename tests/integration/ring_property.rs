@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
 
-use model::{Draft, Model, index};
+use model::{Draft, Held, Model, index};
 
 /// What happens to a ring.
 #[derive(Clone, Debug)]
@@ -153,6 +153,8 @@ impl Pair {
         assert!(whole.iter().eq(expected(1_000, 0)), "all entries, newest first");
         assert!(page(limit, offset).iter().eq(expected(limit, offset)), "page of {limit} at {offset}");
 
+        self.compare_newest(1 + limit % 50, offset % 60, &all);
+
         let mut scan = self.reader.scan(&Filter::default(), Order::OldestFirst).unwrap();
         let mut exported = Vec::new();
         while !scan.is_done() {
@@ -187,6 +189,18 @@ impl Pair {
             assert_eq!((facts.dropped, facts.interrupted), (model.dropped, model.interrupted), "{:?}", facts.class);
             assert_eq!(facts.oldest.map(|oldest| oldest.seq.0), seqs.first().copied());
             assert_eq!(facts.newest.map(|seq| seq.0), seqs.last().copied());
+        }
+    }
+
+    /// A page from memory, where there is one, is the page from the file, in all that is told with it.
+    fn compare_newest(&self, limit: u64, offset: u64, all: &[&Held]) {
+        let mut newest = Vec::new();
+        let from_memory = self.reader.newest(limit, offset, |entry| newest.push(serde_json::to_value(entry).unwrap()));
+        let from_file = self.reader.search(&Filter::default(), limit, offset, |_| {}).unwrap();
+        if let Some(from_memory) = from_memory {
+            let expected = all.iter().rev().skip(index(offset)).take(index(limit)).map(|held| &held.json);
+            assert!(newest.iter().eq(expected), "page of {limit} at {offset} from memory");
+            assert_eq!(format!("{from_memory:?}"), format!("{from_file:?}"));
         }
     }
 

@@ -87,14 +87,22 @@ impl List {
         offset: u64,
     ) -> Result<ReadPage, ApiError> {
         let Self { filter, format, limit, hostname, .. } = self.clone();
-        let (mut items, mut search) = state
-            .read(deadline, move |reader| {
-                let body = Vec::with_capacity(limit.min(100) as usize * 512);
-                let mut items = Items { format, hostname, body, count: 0, ends: None };
-                let search = reader.search(&filter, limit, offset, |entry| items.push(entry))?;
-                Ok((items, search))
-            })
-            .await?;
+        let body = Vec::with_capacity(limit.min(100) as usize * 512);
+        let mut items = Items { format, hostname, body, count: 0, ends: None };
+        let is_all = filter == Filter::default();
+        let in_memory = if is_all { state.reader.newest(limit, offset, |entry| items.push(entry)) } else { None };
+        let mut search;
+        (items, search) = match in_memory {
+            Some(search) => (items, search),
+            None => {
+                state
+                    .read(deadline, move |reader| {
+                        let search = reader.search(&filter, limit, offset, |entry| items.push(entry))?;
+                        Ok((items, search))
+                    })
+                    .await?
+            }
+        };
         // Others have their turn between two steps, and a caller who goes away ends it.
         while !search.is_done() {
             (items, search) = state

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -12,7 +11,7 @@ use uuid::Uuid;
 
 use super::{ClassFacts, Held, Oldest};
 use crate::audit::class::Class;
-use crate::audit::entry::{EntryId, Outcome, Seq, ServedEntry};
+use crate::audit::entry::{EntryId, Outcome, Seq, ServedEntry, hexadecimal};
 use crate::audit::ring::{CALL_COLUMNS, Named, damaged};
 use crate::auth::AuthMethod;
 
@@ -265,7 +264,7 @@ pub(super) fn serve(
         permission: operation.map(|names| &*names.1),
         token_id: optional_text(row, 13)?,
         auth_method,
-        trace_id: row.get_ref(16)?.as_blob_or_null()?.map(hex).map(Cow::Owned),
+        trace_id: row.get_ref(16)?.as_blob_or_null()?.map(hexadecimal).map(Cow::Owned),
         user_agent: optional_text(row, 17)?,
         forwarded_for: address(row, 18)?,
         boot_id: run.boot_id,
@@ -292,11 +291,4 @@ fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<IpAddr>> {
     };
     let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).map(Some).map_err(|_| damaged("no such address"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String does not fail");
-        text
-    })
 }

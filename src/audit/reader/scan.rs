@@ -146,6 +146,14 @@ impl Scan {
 }
 
 impl Search {
+    /// A search of all entries whose page is visited: `held` are the ordinals of each class.
+    pub(super) fn done(epoch: [u8; 16], held: &Span, newest: Seq, unread_end: [u64; 3]) -> Self {
+        let left = held.each_ref().map(|held| held.start..held.start);
+        let scan = Scan { epoch, predicate: None, order: Order::NewestFirst, left };
+        let (evicted, total) = (scan.done_up_to(), lengths(held).iter().sum());
+        Self { scan, skip: 0, limit: 0, as_of: Some(newest), evicted, unread_end, total }
+    }
+
     /// Whether the page is visited and all is counted.
     pub fn is_done(&self) -> bool {
         self.scan.is_done()

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::identity::{FileId, Identity};
+use super::newest::Newest;
 
 /// Held open during each step of a reader, and closed when the WAL has to start again or the file is replaced: no reader can pin
 /// the one, nor read the other. Clones are one gate.
@@ -20,6 +21,7 @@ struct Shared {
     /// How often the file was replaced.
     generation: AtomicU64,
     forget: Mutex<Vec<Box<dyn Fn() + Send>>>,
+    newest: Newest,
 }
 
 impl Gate {
@@ -38,6 +40,7 @@ impl Gate {
     /// Says that the file is damaged: the writer sets it aside. To be called by who has passed, so that it is of the present file.
     pub(in crate::audit) fn report_damage(&self, damage: String) {
         lock(&self.0.damage).get_or_insert(damage);
+        self.0.newest.forget();
     }
 
     /// What has to be done before the file is replaced: to close the connections of readers that do nothing now.
@@ -48,6 +51,11 @@ impl Gate {
     /// How often the file was replaced since the start.
     pub(in crate::audit) fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::Relaxed)
+    }
+
+    /// The newest entries, as far as they are in memory.
+    pub(in crate::audit) fn newest(&self) -> &Newest {
+        &self.0.newest
     }
 
     /// Waits until no reader is within, and lets none in.
@@ -64,6 +72,7 @@ impl Gate {
     pub(super) fn forget_file(&self) {
         lock(&self.0.forget).iter().for_each(|forget| forget());
         lock(&self.0.damage).take();
+        self.0.newest.forget();
         self.0.generation.fetch_add(1, Ordering::Relaxed);
     }
 }
