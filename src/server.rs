@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::api::{self, AppState};
+use crate::api::{self, AppState, OpenCalls};
 use crate::audit::ring::{Ring, RingError, RingOptions};
 use crate::audit::{Auditing, Durabilities, Durability, Reader, Writer, WriterOptions, WriterThread, audit};
 use crate::auth::{TimeFloor, authenticate};
@@ -161,7 +160,7 @@ impl Server {
             ring: ring_options,
             handler_timeout: Duration::from_secs(config.server.handler_timeout_s),
             authenticator: reloadable.authenticator.clone(),
-            streams: Arc::new(Semaphore::new(config.server.max_streams)),
+            open_calls: OpenCalls::new(config.server.max_streams),
             stream_max: Duration::from_secs(config.server.stream_max_s),
             openapi: reloadable.openapi.clone(),
             reloader,

@@ -13,6 +13,7 @@ use super::export::Export;
 use super::format::{Format, Listing};
 use super::freshness::{Fresh, News, Patience, Tag};
 use super::json::Json;
+use super::open_calls::OpenCounts;
 use super::page::{NextCursor, Page, ReadPage};
 use super::query::Query;
 use super::state::RingDeadline;
@@ -194,6 +195,8 @@ struct OneEntry {
 struct Status {
     #[serde(flatten)]
     ring: AuditStatus,
+    /// The calls that are open now.
+    open_calls: OpenCounts,
     /// When configuration and keys were read, and what became of reloads.
     configuration: ReloadStatus,
 }
@@ -255,7 +258,8 @@ async fn status(state: web::Data<AppState>) -> Result<web::Json<Status>, ApiErro
     state.make_visible(deadline).await;
     let (writer, ring) = (state.writer.clone(), state.ring.clone());
     let ring = state.read(deadline, move |reader| AuditStatus::gather(&ring, reader, &writer)).await?;
-    Ok(web::Json(Status { ring, configuration: state.reloader.status() }))
+    let (open_calls, configuration) = (state.open_calls.counts(), state.reloader.status());
+    Ok(web::Json(Status { ring, open_calls, configuration }))
 }
 
 async fn export(state: web::Data<AppState>, request: HttpRequest) -> Result<Export, ApiError> {

@@ -73,6 +73,7 @@ impl Patience {
     /// Waits until an entry after that one is stored which is news. Gives whether one is; otherwise the time is over, or the agent stops.
     pub(super) async fn news_after(self, state: &AppState, seen: Seq) -> News {
         let Some(deadline) = self.0 else { return News::None };
+        let _open = state.open_calls.poll();
         let mut stored = state.writer.stored_news();
         match timeout_at(deadline, stored.wait_for(|news| *news > Some(seen) || news.is_none())).await {
             Ok(Ok(news)) if news.is_some() => News::Some,

@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, Responder, web};
 
 use super::encoding::Encoding;
 use super::endpoint::{Endpoint, Input, Success, schema_of};
+use super::open_calls::OpenCounts;
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
 use crate::audit::metrics::{BUCKETS_US, Histogram};
@@ -37,6 +38,7 @@ const METRICS: Endpoint = Endpoint {
 async fn metrics(state: web::Data<AppState>) -> Result<Exposition, ApiError> {
     let mut text = Exposition(String::with_capacity(16 * 1024));
     text.agent(&state.writer.metrics(), state.writer.pending(), state.writer.health().is_ok());
+    text.open_calls(state.open_calls.counts());
     let (writer, ring) = (state.writer.clone(), state.ring.clone());
     // What can't be read is left out: a ring that fails must not take the rest with it.
     let read = state.read(RingDeadline::from_now(), move |reader| AuditStatus::gather(&ring, reader, &writer)).await;
@@ -75,6 +77,13 @@ impl Exposition {
         self.single("nodeaudit_queued_records", "gauge", "Records that are not on stable storage yet.", pending);
         let healthy = u8::from(is_healthy);
         self.single("nodeaudit_store_healthy", "gauge", "1 while entries can be stored.", healthy);
+    }
+
+    fn open_calls(&mut self, open: OpenCounts) {
+        let OpenCounts { streams, max_streams, waiting_polls } = open;
+        self.single("nodeaudit_open_streams", "gauge", "Streams of the log that are open.", streams);
+        self.single("nodeaudit_open_streams_max", "gauge", "Streams that may be open at a time.", max_streams);
+        self.single("nodeaudit_waiting_polls", "gauge", "Polls of the log that wait for news.", waiting_polls);
     }
 
     fn ring(&mut self, status: &AuditStatus) {

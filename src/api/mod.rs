@@ -16,6 +16,7 @@ mod json;
 mod links;
 mod metrics;
 mod node;
+mod open_calls;
 mod openapi;
 mod page;
 mod query;
@@ -25,6 +26,7 @@ mod stream;
 mod version;
 
 pub use error::{ApiError, ErrorBody};
+pub use open_calls::OpenCalls;
 pub use openapi::document;
 pub use routes::{answer, endpoints, mount};
 pub use state::AppState;

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::ApiError;
 use super::json::Pending;
+use super::{ApiError, OpenCalls};
 use crate::audit::redact::bounded;
 use crate::audit::ring::RingOptions;
 use crate::audit::{ReadError, Reader, Writer};
@@ -47,8 +46,8 @@ pub struct AppState {
     pub handler_timeout: Duration,
     /// Whose calls are accepted.
     pub authenticator: Live<Authenticator>,
-    /// A place for each stream that may be open.
-    pub streams: Arc<Semaphore>,
+    /// The calls that stay open.
+    pub open_calls: OpenCalls,
     /// The longest that one is open.
     pub stream_max: Duration,
     /// The OpenAPI document.

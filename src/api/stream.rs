@@ -99,8 +99,8 @@ impl EventStream {
             let wrong = || ApiError::BadRequest("Last-Event-ID takes the ID of an event of this stream.".to_owned());
             cursor = Cursor::from(id.ok_or_else(wrong)?);
         }
-        let full = |_| ApiError::Unavailable("As many streams are open as may be (server.max_streams).".to_owned());
-        let place = Arc::clone(&state.streams).try_acquire_owned().map_err(full)?;
+        let full = || ApiError::Unavailable("As many streams are open as may be (server.max_streams).".to_owned());
+        let place = state.open_calls.stream().ok_or_else(full)?;
         if cursor.after.is_none() && filter.since.is_none() {
             cursor = Cursor { after: Some(newest(&state).await?), ..cursor };
         }

@@ -6,7 +6,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Agent, Node, Request, Response, assert_is_error};
+use crate::support::{Agent, Node, Request, Response, assert_is_error, eventually};
 
 fn poll(agent: &Agent, query: &str, headers: &[(&str, &str)]) -> Response {
     let request = Request::get(&format!("/audit{query}")).bearer(&agent.token(&["auditor"]));
@@ -74,6 +74,23 @@ fn a_poll_waits_for_news_and_not_for_other_polls() {
         assert_eq!(page.status, 200);
         assert!(seqs(&page.json()).contains(&id(&health)), "{}", page.text());
     });
+}
+
+#[test]
+fn a_poll_is_counted_while_it_waits() {
+    let agent = Agent::start();
+    let waiting = |polls: u64| (agent.read("/audit/status")["open_calls"]["waiting_polls"] == polls).then_some(());
+    thread::scope(|scope| {
+        let filtered = scope.spawn(|| poll(&agent, "?after=0&wait=20s&response_code=401", &[]));
+        eventually("a poll that waits", || waiting(1));
+        eventually("the same in the metrics, whose calls wake it for a moment", || {
+            let metrics = agent.call(&Request::get("/metrics").bearer(&agent.token(&["read"])));
+            metrics.text().contains("\nnodeaudit_waiting_polls 1\n").then_some(())
+        });
+        agent.call(&Request::get("/audit"));
+        assert_eq!(seqs(&filtered.join().unwrap().json()).len(), 1);
+    });
+    assert_eq!(waiting(0), Some(()), "it is answered");
 }
 
 #[test]
