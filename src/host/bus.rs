@@ -129,7 +129,14 @@ fn parse<T: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<T, Host
 fn reason(stderr: &str) -> String {
     let last = stderr.lines().rfind(|line| !line.trim().is_empty());
     let said = last.map_or("it gives no reason", |line| line.trim().trim_start_matches("Call failed: "));
-    said.chars().take(REASON_CHARS).collect()
+    let said: String = said.chars().take(REASON_CHARS).collect();
+    // org.freedesktop.DBus.Error.AccessDenied and InteractiveAuthorizationRequired, in the services' words.
+    match said.trim_end_matches('.') {
+        "Access denied" | "Interactive authentication required" => {
+            format!("polkit does not let the agent do it: {said}")
+        }
+        _ => said,
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +171,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_passed_on_without_what_busctl_adds() {
-        assert_eq!(reason("Call failed: Access denied\n"), "Access denied");
+        assert_eq!(reason("Call failed: Unit x.service is masked.\n"), "Unit x.service is masked.");
+        assert_eq!(reason("Call failed: Access denied\n"), "polkit does not let the agent do it: Access denied");
         assert_eq!(reason(""), "it gives no reason");
         assert_eq!(reason(&"x".repeat(1000)).len(), REASON_CHARS);
     }
