@@ -37,7 +37,7 @@ use accounts::{Accounts, Loss};
 use error::During as _;
 use floor::SeqFloor;
 use identity::Identity;
-use rows::Run;
+use rows::{Inserts, Run};
 
 pub use damage::kept_aside;
 pub use error::RingError;
@@ -250,7 +250,8 @@ impl Ring {
         self.free_pages()?;
         self.known.unsure = Some(dropped);
         self.transact("store a batch of entries", |run, transaction, accounts| {
-            batch.iter().try_for_each(|record| apply(run, transaction, accounts, record))
+            let mut inserts = Inserts::new(transaction);
+            batch.iter().try_for_each(|record| apply(run, transaction, accounts, &mut inserts, record))
         })?;
         if let Some(OpenFile { run, accounts: Some(accounts), .. }) = &self.file {
             self.gate.newest().add(run, Class::ALL.map(|class| accounts.retention.held(class)), batch);
@@ -340,7 +341,13 @@ impl Ring {
     }
 }
 
-fn apply(run: &Run, transaction: &Transaction<'_>, accounts: &mut Accounts, record: &Record) -> rusqlite::Result<()> {
+fn apply(
+    run: &Run,
+    transaction: &Transaction<'_>,
+    accounts: &mut Accounts,
+    inserts: &mut Inserts<'_>,
+    record: &Record,
+) -> rusqlite::Result<()> {
     match record {
         Record::Intent(number, call) => {
             let operation = accounts.operation_number(transaction, call)?;
@@ -351,7 +358,7 @@ fn apply(run: &Run, transaction: &Transaction<'_>, accounts: &mut Accounts, reco
             let charge_bytes = super::budget::charge_bytes(rows::row_bytes(&entry.call));
             let ordinal = accounts.admit(transaction, entry.class, charge_bytes)?;
             accounts.last_seq = *seq;
-            rows::insert_entry(transaction, run, ordinal, *seq, entry, operation)?;
+            inserts.entry(run, ordinal, *seq, entry, operation)?;
             if entry.calls > 1 {
                 accounts.add_loss(transaction, entry.class, "coalesced", entry.calls - 1)?;
             }

@@ -3,6 +3,8 @@
 //! Reads just enough to know that: line ends, the length of a body, chunks. Judges nothing: whether a request is well-formed is for
 //! the HTTP library to say.
 
+use memchr::memchr;
+
 /// So much of a first line is kept, to tell what was asked for.
 const FIRST_LINE_BYTES: usize = 1024;
 /// So much of another line is kept where it comes in parts: enough for a length.
@@ -65,7 +67,7 @@ impl Framing {
                 at += taken;
                 continue;
             }
-            match rest.iter().position(|&byte| byte == b'\n') {
+            match memchr(b'\n', rest) {
                 Some(end) if self.line.is_empty() => {
                     self.end_line(&rest[..end]);
                     at += end + 1;

@@ -19,8 +19,8 @@ pub(super) struct Accounts {
     pub(super) losses: [Loss; 3],
     /// Whether `losses` is behind the file.
     losses_moved: bool,
-    /// Operation ID and permission to number.
-    operations: HashMap<(String, String), i64>,
+    /// Numbers of operations by their ID, one for each permission that an ID had in the ring's life.
+    operations: HashMap<String, Vec<(String, i64)>>,
 }
 
 /// What a class has lost: its row of table `loss`.
@@ -67,10 +67,12 @@ impl Accounts {
         let losses = losses(connection)?;
         let [change, read, denied] =
             Class::ALL.map(|class| load_extents(connection, class, losses[class.index()].evicted));
-        let operations = connection
-            .prepare("SELECT operation_id, permission, number FROM operation")?
-            .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
-            .collect::<rusqlite::Result<_>>()?;
+        let mut operations = HashMap::<_, Vec<_>>::new();
+        let mut statement = connection.prepare("SELECT operation_id, permission, number FROM operation")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            operations.entry(row.get(0)?).or_default().push((row.get(1)?, row.get(2)?));
+        }
         let retention = Retention::new(limits, [change?, read?, denied?]);
         Ok(Self { last_seq: Seq(last_seq), retention, losses, losses_moved: false, operations })
     }
@@ -130,14 +132,18 @@ impl Accounts {
         let Some(operation) = call.operation else {
             return Ok(None);
         };
-        let key = (operation.id.to_owned(), operation.permission.as_str().to_owned());
-        if let Some(&number) = self.operations.get(&key) {
-            return Ok(Some(number));
+        let permission = operation.permission.as_str();
+        let known = self.operations.get(operation.id).and_then(|numbers| {
+            let (_, number) = numbers.iter().find(|(held, _)| held == permission)?;
+            Some(*number)
+        });
+        if known.is_some() {
+            return Ok(known);
         }
         let sql = "INSERT INTO operation (operation_id, permission) VALUES (?1, ?2)";
-        transaction.execute(sql, params![key.0, key.1])?;
+        transaction.execute(sql, params![operation.id, permission])?;
         let number = transaction.last_insert_rowid();
-        self.operations.insert(key, number);
+        self.operations.entry(operation.id.to_owned()).or_default().push((permission.to_owned(), number));
         Ok(Some(number))
     }
 }

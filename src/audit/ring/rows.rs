@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{CachedStatement, Row, ToSql, Transaction};
+use rusqlite::{CachedStatement, Connection, Row, ToSql, Transaction};
 
 use super::IntentNumber;
 use super::error::damaged;
@@ -180,34 +180,49 @@ pub(super) fn insert_interrupted(
     delete_intent(transaction, intent.number)
 }
 
-pub(super) fn insert_entry(
-    transaction: &Transaction<'_>,
-    run: &Run,
-    ordinal: u64,
-    seq: Seq,
-    entry: &Entry,
-    operation: Option<i64>,
-) -> rusqlite::Result<()> {
-    let sql = match entry.class {
-        Class::Change => insert_entry_into!("change", "", ""),
-        Class::Read => insert_entry_into!("read", "", ""),
-        Class::Denied => insert_entry_into!("denied", ", calls, span_us", ", ?22, ?23"),
-    };
-    let mut statement = transaction.prepare_cached(sql)?;
-    let mut row = Bound::new(&mut statement, &run.named(entry.class as i64, &entry.call));
-    bind_call(&mut row, run, &entry.call, operation)?;
-    row.bind(ordinal)?;
-    row.bind(seq.0)?;
-    row.bind(entry.outcome as i64)?;
-    row.bind(entry.response_code)?;
-    row.bind(entry.duration_us)?;
-    if entry.class == Class::Denied {
-        row.bind(entry.calls)?;
-        row.bind(entry.span_us)?;
-    } else {
-        row.one_call();
+/// The statements that store entries. Each is prepared once for all entries of a transaction: to look for it anew for each of them
+/// costs a sixth of what it takes to store one.
+pub(super) struct Inserts<'t> {
+    connection: &'t Connection,
+    by_class: [Option<CachedStatement<'t>>; 3],
+}
+
+impl<'t> Inserts<'t> {
+    pub(super) const fn new(connection: &'t Connection) -> Self {
+        Self { connection, by_class: [None, None, None] }
     }
-    row.execute()
+
+    pub(super) fn entry(
+        &mut self,
+        run: &Run,
+        ordinal: u64,
+        seq: Seq,
+        entry: &Entry,
+        operation: Option<i64>,
+    ) -> rusqlite::Result<()> {
+        let statement = match &mut self.by_class[entry.class.index()] {
+            Some(statement) => statement,
+            unprepared => unprepared.insert(self.connection.prepare_cached(match entry.class {
+                Class::Change => insert_entry_into!("change", "", ""),
+                Class::Read => insert_entry_into!("read", "", ""),
+                Class::Denied => insert_entry_into!("denied", ", calls, span_us", ", ?22, ?23"),
+            })?),
+        };
+        let mut row = Bound::new(statement, &run.named(entry.class as i64, &entry.call));
+        bind_call(&mut row, run, &entry.call, operation)?;
+        row.bind(ordinal)?;
+        row.bind(seq.0)?;
+        row.bind(entry.outcome as i64)?;
+        row.bind(entry.response_code)?;
+        row.bind(entry.duration_us)?;
+        if entry.class == Class::Denied {
+            row.bind(entry.calls)?;
+            row.bind(entry.span_us)?;
+        } else {
+            row.one_call();
+        }
+        row.execute()
+    }
 }
 
 /// Binds the call in the order of [`CALL_COLUMNS`].
