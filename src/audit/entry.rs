@@ -66,11 +66,8 @@ pub struct Arrival {
 impl Arrival {
     /// Something arrives now.
     pub fn now() -> Self {
-        Self {
-            timestamp_ms: clock::wall_clock_ms(),
-            monotonic_us: clock::monotonic_us(),
-            clock_synced: clock::is_synchronised(),
-        }
+        let (timestamp_ms, monotonic_us) = (clock::wall_clock_ms(), clock::monotonic_us());
+        Self { timestamp_ms, monotonic_us, clock_synced: clock::is_synchronised_at(timestamp_ms, monotonic_us) }
     }
 
     /// Something that arrived so long before this.

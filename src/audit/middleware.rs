@@ -105,7 +105,7 @@ pub async fn audit(
 
 impl Auditing {
     /// Opens the entry of a call and decides about the call. A change has its intent on stable storage when this returns.
-    async fn open(&self, request: &ServiceRequest, limited: Option<&Refusal>) -> (OpenCall, Verdict) {
+    async fn open(self: &Arc<Self>, request: &ServiceRequest, limited: Option<&Refusal>) -> (OpenCall, Verdict) {
         let started = Instant::now();
         let call = self.call(request);
         let permitted = match limited {
@@ -115,7 +115,7 @@ impl Auditing {
         let class = class_of(&call, permitted.as_ref());
         let operation_id = call.operation.map(|operation| operation.id);
         let mut open = OpenCall {
-            writer: self.writer.clone(),
+            auditing: Arc::clone(self),
             started,
             class,
             call: Some(call),
@@ -257,7 +257,8 @@ enum Demand {
 
 /// A call without an outcome yet. Dropped without one, it is recorded as aborted.
 struct OpenCall {
-    writer: Writer,
+    /// One count of references, which all workers share, instead of one for each part of the writer.
+    auditing: Arc<Auditing>,
     started: Instant,
     class: Class,
     call: Option<Call>,
@@ -282,12 +283,12 @@ impl OpenCall {
         let call = self.call.take()?;
         let class = self.class;
         let Some(place) = self.place.take() else {
-            self.writer.drop_call(class);
+            self.auditing.writer.drop_call(class);
             return None;
         };
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let entry = Entry { call, class, outcome, response_code, duration_us, calls: 1, span_us: 0 };
-        Some(self.writer.record(entry, self.intent, place))
+        Some(self.auditing.writer.record(entry, self.intent, place))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Free functions, because the audit writer stamps its entries with them too. Nothing here touches storage.
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,6 +38,41 @@ pub fn is_synchronised() -> bool {
         (libc::adjtimex(&raw mut timex), timex)
     };
     state != -1 && timex.status & libc::STA_UNSYNC == 0
+}
+
+/// The same at a moment of both clocks, as the kernel said within the last 100 ms: who stamps every call would ask too often.
+///
+/// It is asked again at once where the wall clock was set, because what it said holds for the clock before.
+pub fn is_synchronised_at(wall_clock_ms: i64, monotonic_us: i64) -> bool {
+    thread_local! {
+        /// Each thread's own, so that none waits for another.
+        static SAID: Cell<Option<Said>> = const { Cell::new(None) };
+    }
+    let held = SAID.get().filter(|said| said.holds_at(wall_clock_ms, monotonic_us));
+    let said = held.unwrap_or_else(|| Said { is_synchronised: is_synchronised(), wall_clock_ms, monotonic_us });
+    SAID.set(Some(said));
+    said.is_synchronised
+}
+
+/// What the kernel said of the wall clock, and when.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    is_synchronised: bool,
+    wall_clock_ms: i64,
+    monotonic_us: i64,
+}
+
+impl Said {
+    const HOLDS_US: i64 = 100_000;
+    /// The clocks are read one after the other, and the wall clock is steered by 0.05 % at most.
+    const APART_MS: i64 = 2;
+
+    const fn holds_at(self, wall_clock_ms: i64, monotonic_us: i64) -> bool {
+        let passed_us = monotonic_us.saturating_sub(self.monotonic_us);
+        let wall_passed_ms = wall_clock_ms.saturating_sub(self.wall_clock_ms);
+        let apart_ms = wall_passed_ms.saturating_sub(passed_us / 1_000);
+        passed_us >= 0 && passed_us < Self::HOLDS_US && apart_ms.unsigned_abs() <= Self::APART_MS.unsigned_abs()
+    }
 }
 
 /// The UUID that the kernel made for this boot (`random(4)`).
@@ -94,6 +130,17 @@ mod tests {
     #[test]
     fn the_kernel_answers_whether_the_clock_is_synchronised() {
         assert_eq!(is_synchronised(), is_synchronised());
+    }
+
+    #[test]
+    fn what_the_kernel_said_of_the_clock_holds_for_a_moment_and_for_that_clock_only() {
+        let said = Said { is_synchronised: true, wall_clock_ms: 1_000, monotonic_us: 7_000_000 };
+        assert!(said.holds_at(1_000, 7_000_000) && said.holds_at(1_099, 7_099_999) && said.holds_at(1_052, 7_050_000));
+        assert!(!said.holds_at(1_100, 7_100_000), "too old");
+        assert!(!said.holds_at(999, 6_999_000), "another boot's");
+        for wall_clock_ms in [i64::MIN, 0, 1_047, 1_053, 86_400_000, i64::MAX] {
+            assert!(!said.holds_at(wall_clock_ms, 7_050_000), "the clock was set: {wall_clock_ms}");
+        }
     }
 
     #[test]
