@@ -4,6 +4,7 @@
 //! queued, stores it in one transaction (group commit), then wakes everyone who waited. What can't be stored now is kept and tried
 //! again; places run out before memory does. Knows neither SQLite nor HTTP.
 
+mod company;
 mod flood;
 mod queue;
 mod stored;

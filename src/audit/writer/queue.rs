@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::company::{Company, LINGER};
 use super::flood::{Fate, Flood, join};
 use super::sync::{Condvar, Instant, Mutex, MutexGuard, PoisonError};
 use super::{Place, STORE_DEADLINE, StoreError};
@@ -65,8 +66,14 @@ struct State {
     /// Which of `records` further refused calls can join.
     flood: Flood,
     places: Vec<Place>,
-    /// When the records have to be on their way; none where nothing has to.
+    /// When the records have to be on their way, whoever waits for them; none where nothing has to.
     due: Option<Instant>,
+    /// Whether someone waits for them.
+    is_awaited: bool,
+    /// For how many they wait.
+    company: Company,
+    /// Whether the thread waits for those.
+    lingers: bool,
     /// Records queued since the start, and how many of them are on stable storage.
     queued: u64,
     settled: u64,
@@ -95,6 +102,9 @@ impl Queue {
             flood: Flood::new(denied_entries),
             places: Vec::new(),
             due: None,
+            is_awaited: false,
+            company: Company::default(),
+            lingers: false,
             queued: 0,
             settled: 0,
             waiting: VecDeque::new(),
@@ -219,19 +229,28 @@ impl Queue {
     pub(super) fn next_batch(&self) -> Option<Batch> {
         let mut state = self.lock();
         state.busy_since = None;
+        let mut linger_end = None;
         loop {
             let now = Instant::now();
             let is_due =
                 state.closed.is_some() || state.is_full(self.batch_bytes) || state.due.is_some_and(|due| due <= now);
-            if is_due && state.has_work() || std::mem::take(&mut state.looks) {
+            let is_wanted = state.is_awaited && {
+                let end = *linger_end.get_or_insert(now + LINGER);
+                now >= end || !state.company.is_expected(state.waiting.len())
+            };
+            if (is_due || is_wanted) && state.has_work() || state.looks {
+                (state.looks, state.lingers) = (false, false);
                 state.busy_since = Some(now);
                 return Some(state.take_batch(self.batch_bytes));
             }
             if state.closed.is_some() {
                 return None;
             }
-            state = match state.due {
-                Some(due) => self.wake.wait_timeout(state, due - now).unwrap_or_else(PoisonError::into_inner).0,
+            state.lingers = state.is_awaited;
+            // A window that ends before is kept all the same.
+            let end = linger_end.into_iter().chain(state.due).min();
+            state = match end {
+                Some(end) => self.wake.wait_timeout(state, end - now).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
@@ -253,6 +272,8 @@ impl Queue {
             {
                 ready.extend(state.waiting.pop_front());
             }
+            let waited = ready.len() + state.waiting.len();
+            state.company.met(waited);
         }
         for (_, waiting) in ready {
             match answer {
@@ -293,8 +314,11 @@ impl Queue {
         state.waiting.push_back((target, sender));
         // Where nothing is queued, all that is waited for is being stored already.
         if !state.records.is_empty() {
-            state.due = Some(Instant::now());
-            self.wake.notify_one();
+            state.is_awaited = true;
+            // Who lingers is not woken by everyone who comes, but by the last of those who are expected.
+            if !state.lingers || !state.company.is_expected(state.waiting.len()) {
+                self.wake.notify_one();
+            }
         }
         receiver
     }
@@ -351,7 +375,7 @@ impl State {
         self.bytes = self.records.iter().map(Record::bytes).sum();
         self.flood.taken(&self.records);
         if self.records.is_empty() {
-            self.due = None;
+            (self.due, self.is_awaited) = (None, false);
         }
         // They stay counted here until they are counted in the ring file.
         let dropped = self.dropped;

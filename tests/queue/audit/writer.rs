@@ -1,5 +1,7 @@
 //! The queue and its models.
 
+#[path = "../../../src/audit/writer/company.rs"]
+mod company;
 mod control;
 #[path = "../../../src/audit/writer/flood.rs"]
 mod flood;

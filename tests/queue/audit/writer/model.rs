@@ -86,6 +86,73 @@ fn a_change_happens_after_its_intent_is_stored_and_is_answered_after_its_outcome
     });
 }
 
+/// A store for which eight have waited at once: the thread waits for half as many before the next batch.
+fn crowded() -> Store {
+    let store = Store::new(16);
+    for _ in 0..8 {
+        drop(store.queue.push_strict(entry(), None, store.place()));
+    }
+    let batch = store.queue.next_batch().unwrap();
+    store.keep(&batch);
+    store.queue.settle(batch, Answer::Stored);
+    store
+}
+
+#[test]
+fn who_waits_for_others_goes_on_when_they_have_come() {
+    in_every_order(|| {
+        let store = crowded();
+        let writer = spawn(&store, |store| {
+            let batch = store.queue.next_batch().unwrap();
+            assert_eq!(batch.records.len(), 4, "no time has passed, and nothing else hurries");
+            store.keep(&batch);
+            store.queue.settle(batch, Answer::Stored);
+        });
+        let two = |store: &Store| {
+            for _ in 0..2 {
+                drop(store.queue.push_strict(entry(), None, store.place()));
+            }
+        };
+        let other = spawn(&store, two);
+        two(&store);
+        other.join().unwrap();
+        writer.join().unwrap();
+        assert_settled(&store);
+    });
+}
+
+#[test]
+fn who_waits_for_others_goes_on_without_them_after_a_moment() {
+    in_every_order_of(Kind::Restless, || {
+        let store = crowded();
+        let writer = spawn(&store, Store::write);
+        push_strict(&store);
+        store.queue.close();
+        writer.join().unwrap();
+        assert_settled(&store);
+    });
+}
+
+#[test]
+fn a_close_and_a_window_that_ends_hurry_who_waits_for_others() {
+    in_every_order(|| {
+        let store = crowded();
+        let writer = spawn(&store, Store::write);
+        drop(store.queue.push_strict(entry(), None, store.place()));
+        store.queue.close();
+        writer.join().unwrap();
+        assert_settled(&store);
+    });
+    in_every_order(|| {
+        let store = crowded();
+        store.queue.push_relaxed(entry(), None, store.place(), Duration::ZERO);
+        drop(store.queue.push_strict(entry(), None, store.place()));
+        let batch = store.queue.next_batch().unwrap();
+        assert_eq!(batch.records.len(), 2);
+        store.queue.settle(batch, Answer::Stored);
+    });
+}
+
 #[test]
 fn a_look_wakes_the_thread_even_if_nothing_is_queued() {
     in_every_order(|| {
