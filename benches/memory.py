@@ -16,6 +16,8 @@ import tempfile
 import time
 import urllib.request
 
+import measure
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "target/x86_64-unknown-linux-musl/dist/nodeaudit"
 ENTRIES = int(os.environ.get("ENTRIES", "1000000"))
@@ -58,26 +60,13 @@ class Agent:
             return answer
 
     def memory_kib(self, field="VmRSS"):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line.split()[1] for line in status.splitlines() if line.startswith(field)))
-
-    def processor_s(self):
-        # proc_pid_stat(5): user and system time; the name before them may hold spaces, but no further parenthesis.
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return measure.memory_kib(self.process.pid, field)
 
     def load(self, connections, seconds):
         """Calls a second while `connections` ask for PATH, and microseconds of processor time that the agent took for each."""
-        before = self.processor_s()
         authorization = f"Authorization: Bearer {self.token}"
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-H", authorization, self.url + PATH]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        if "Non-2xx" in out or "Socket errors" in out:
-            raise SystemExit(out)
-        words = [line.split() for line in out.splitlines()]
-        calls = next(int(line[0]) for line in words if line[1:3] == ["requests", "in"])
-        rate = next(float(line[1]) for line in words if line[:1] == ["Requests/sec:"])
-        return rate, (self.processor_s() - before) * 1e6 / calls
+        return measure.load(self.process.pid, command)
 
     def __enter__(self):
         return self
@@ -87,7 +76,7 @@ class Agent:
         self.process.wait(timeout=60)
 
 
-def measure(binary, folder, token):
+def measured(binary, folder, token):
     with Agent(binary, folder, token) as agent:
         time.sleep(1)
         row = {"start ms": agent.start_ms, "idle KiB": agent.memory_kib()}
@@ -115,12 +104,12 @@ def main():
         rows = {name: [] for name in agents}
         for _ in range(ROUNDS):
             for name, binary in agents.items():
-                rows[name].append(measure(binary, folder, token))
+                rows[name].append(measured(binary, folder, token))
                 print(name, {what: round(value) for what, value in rows[name][-1].items()}, file=sys.stderr, flush=True)
     columns = list(rows[next(iter(rows))][0])
     print(f"| agent | {' | '.join(columns)} | bytes |\n|---|{'---:|' * (len(columns) + 1)}")
-    for name, measured in rows.items():
-        cells = [f"{statistics.median(row[column] for row in measured):,.0f}" for column in columns]
+    for name, its in rows.items():
+        cells = [f"{statistics.median(row[column] for row in its):,.0f}" for column in columns]
         print(f"| {name} | {' | '.join(cells)} | {agents[name].stat().st_size:,} |")
 
 

@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 
+import measure
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ENTRIES = int(os.environ.get("ENTRIES", "1000000"))
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -100,15 +102,7 @@ class Agent:
 
     def rate(self, connections, path, *headers):
         """Requests a second, and microseconds of processor time of the agent for each."""
-        before = self.processor_s()
-        command = self.wrk(path, *headers, connections=connections) + [f"-d{SECONDS}s"]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        if "Non-2xx" in out or "Socket errors" in out:
-            raise SystemExit(out)
-        words = [line.split() for line in out.splitlines()]
-        calls = next(int(line[0]) for line in words if line[1:3] == ["requests", "in"])
-        rate = next(float(line[1]) for line in words if line[:1] == ["Requests/sec:"])
-        return rate, (self.processor_s() - before) * 1e6 / calls
+        return measure.load(self.process.pid, self.wrk(path, *headers, connections=connections) + [f"-d{SECONDS}s"])
 
     def fill(self):
         script = self.folder / "fill.lua"
@@ -119,19 +113,11 @@ class Agent:
 
     def export(self):
         """Seconds that it took, seconds of processor time of the agent, and KiB by which its resident memory grew."""
-        pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
-        memory, processor = self.memory_kib("VmRSS"), self.processor_s()
+        pid = self.process.pid
+        pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
+        memory, processor = measure.memory_kib(pid), measure.processor_s(pid)
         took = timed(["curl", "-sSf", "-H", f"Authorization: Bearer {self.asks}", self.url + EXPORT])
-        return took, self.processor_s() - processor, self.memory_kib("VmHWM") - memory
-
-    def memory_kib(self, field):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line.split()[1] for line in status.splitlines() if line.startswith(field)))
-
-    def processor_s(self):
-        # proc_pid_stat(5): user and system time; the name before them may hold spaces, but no further parenthesis.
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return took, measure.processor_s(pid) - processor, measure.memory_kib(pid, "VmHWM") - memory
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
