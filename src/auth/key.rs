@@ -13,7 +13,7 @@ use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 
 use super::guarded_file::{FileError, GuardedFile, create_private};
 use super::random::{RandomError, random_text};
-use super::{crypto, der, pem};
+use super::{crypto, key_der, pem};
 
 /// What a key can be for (RFC 7518, section 3.1; RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,12 +121,12 @@ impl VerifyingKey {
         if label != "PUBLIC KEY" {
             return Err(KeyFormatError::Label);
         }
-        let (algorithm, key) = der::public_key(&bytes)?;
+        let (algorithm, key) = key_der::public_key(&bytes)?;
         match algorithm {
             KeyAlgorithm::EdDsa => Self::ed25519(key),
             KeyAlgorithm::Es256 => Self::p256(key),
             KeyAlgorithm::Rs256 => {
-                der::rsa_components(key).and_then(|(modulus, exponent)| Self::rsa(modulus, exponent))
+                key_der::rsa_components(key).and_then(|(modulus, exponent)| Self::rsa(modulus, exponent))
             }
             KeyAlgorithm::Hs256 => Err(KeyFormatError::Algorithm),
         }
@@ -188,7 +188,7 @@ impl SigningKey {
     /// The private key in this `PrivateKeyInfo`.
     pub fn from_pkcs8(bytes: &[u8]) -> Result<Self, KeyFormatError> {
         let unusable = |_| KeyFormatError::Der;
-        let (signing, verifying) = match der::private_key_algorithm(bytes)? {
+        let (signing, verifying) = match key_der::private_key_algorithm(bytes)? {
             KeyAlgorithm::EdDsa => {
                 let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes).map_err(unusable)?;
                 (EncodingKey::from_ed_der(bytes), VerifyingKey::ed25519(pair.public_key().as_ref())?)
@@ -200,7 +200,7 @@ impl SigningKey {
             }
             KeyAlgorithm::Rs256 => {
                 let pair = RsaKeyPair::from_pkcs8(bytes).map_err(unusable)?;
-                let (modulus, exponent) = der::rsa_components(pair.public_key().as_ref())?;
+                let (modulus, exponent) = key_der::rsa_components(pair.public_key().as_ref())?;
                 (EncodingKey::from_rsa_der(bytes), VerifyingKey::rsa(modulus, exponent)?)
             }
             KeyAlgorithm::Hs256 => return Err(KeyFormatError::Algorithm),
