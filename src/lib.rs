@@ -42,6 +42,7 @@
 //! | [`host`] | the node's readings and changes | HTTP, audit |
 //! | [`operation`] | method, path, ID and permission as plain data | all of the above but the permissions |
 //! | `percent` | texts as they stand in a query | everything else |
+//! | `hexadecimal` | bytes as digits | everything else |
 //! | `decimal` | numbers as digits and nothing else | everything else |
 //! | `der` | elements of DER, which keys and certificates are written in | what they are |
 //! | [`network`] | networks of IP addresses | everything else |
@@ -86,6 +87,8 @@ pub mod host;
 pub mod operation;
 
 mod decimal;
+
+mod hexadecimal;
 
 mod der;
 

@@ -6,7 +6,6 @@
 mod json;
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -276,14 +275,6 @@ fn optional_rfc3339_of_ms<S: Serializer>(timestamp_ms: &Option<i64>, serializer:
 /// Roles are stored in one text, a line each; no role holds a line break.
 fn split_roles<S: Serializer>(roles: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(roles.split('\n').filter(|role| !role.is_empty()))
-}
-
-/// Bytes as they are served.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String does not fail");
-        text
-    })
 }
 
 #[cfg(test)]

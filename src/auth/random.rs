@@ -1,9 +1,9 @@
 //! Random bytes from the kernel: for keys, IDs of tokens and names of files.
 
-use std::fmt::Write as _;
-
 use ring::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
+
+use crate::hexadecimal;
 
 /// The kernel gave none.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -19,9 +19,5 @@ pub(super) fn random_bytes<const N: usize>() -> Result<Zeroizing<[u8; N]>, Rando
 
 /// `N` random bytes in hexadecimal.
 pub(super) fn random_text<const N: usize>() -> Result<Zeroizing<String>, RandomError> {
-    let mut text = Zeroizing::new(String::with_capacity(2 * N));
-    for byte in random_bytes::<N>()?.iter() {
-        write!(text, "{byte:02x}").expect("writing to a String can't fail");
-    }
-    Ok(text)
+    Ok(Zeroizing::new(hexadecimal::encode(random_bytes::<N>()?.as_ref())))
 }

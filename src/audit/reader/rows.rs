@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use super::{ClassFacts, Held, Oldest};
 use crate::audit::class::Class;
-use crate::audit::entry::{EntryId, Outcome, Seq, ServedEntry, hexadecimal};
+use crate::audit::entry::{EntryId, Outcome, Seq, ServedEntry};
 use crate::audit::ring::{CALL_COLUMNS, Named, damaged};
 use crate::auth::AuthMethod;
+use crate::hexadecimal;
 
 /// A run of the agent: the boot it ran in and the tag of the IDs that it gave.
 #[derive(Clone, Copy, Debug)]
@@ -264,7 +265,7 @@ pub(super) fn serve(
         permission: operation.map(|names| &*names.1),
         token_id: optional_text(row, 13)?,
         auth_method,
-        trace_id: row.get_ref(16)?.as_blob_or_null()?.map(hexadecimal).map(Cow::Owned),
+        trace_id: row.get_ref(16)?.as_blob_or_null()?.map(hexadecimal::encode).map(Cow::Owned),
         user_agent: optional_text(row, 17)?,
         forwarded_for: address(row, 18)?,
         boot_id: run.boot_id,

@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::Record;
 use super::rows::Run;
 use crate::audit::class::Class;
-use crate::audit::entry::{Entry, EntryId, Seq, ServedEntry, hexadecimal};
+use crate::audit::entry::{Entry, EntryId, Seq, ServedEntry};
 use crate::auth::AuthMethod;
+use crate::hexadecimal;
 
 /// So many entries are kept: the largest page.
 const ENTRIES: usize = 100;
@@ -142,7 +143,7 @@ impl StoredEntry {
             permission: call.operation.map(|operation| operation.permission.as_str()),
             token_id: actor.token_id.as_deref(),
             auth_method: actor.auth_method.map(AuthMethod::as_str),
-            trace_id: call.trace_id.map(|id| hexadecimal(&id).into()),
+            trace_id: call.trace_id.map(|id| hexadecimal::encode(&id).into()),
             user_agent: call.user_agent.as_deref(),
             forwarded_for: call.forwarded_for.map(|address| address.to_canonical()),
             boot_id: Uuid::from_bytes(self.boot_id),
