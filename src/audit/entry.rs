@@ -278,6 +278,25 @@ fn split_roles<S: Serializer>(roles: &str, serializer: S) -> Result<S::Ok, S::Er
 }
 
 #[cfg(test)]
+impl Entry {
+    /// The entry of `GET /` by nobody, from the loopback at the beginning of time: what tests make others of.
+    pub(super) fn plain(class: Class) -> Self {
+        let call = Call {
+            arrival: Arrival { timestamp_ms: 0, monotonic_us: 0, clock_synced: false },
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            operation: None,
+            actor: Arc::default(),
+            source_ip: std::net::Ipv4Addr::LOCALHOST.into(),
+            trace_id: None,
+            user_agent: None,
+            forwarded_for: None,
+        };
+        Self { call, class, outcome: Outcome::Completed, response_code: 200, duration_us: 0, calls: 1, span_us: 0 }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -21,35 +21,17 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-    use std::sync::Arc;
-
     use uuid::Uuid;
 
     use super::*;
     use crate::audit::class::Class;
-    use crate::audit::entry::{Arrival, Call, Entry, Outcome, Seq};
+    use crate::audit::entry::{Entry, Seq};
     use crate::audit::filter::Filter;
     use crate::audit::ring::{Record, Ring, RingOptions};
 
     fn store(ring: &mut Ring, entries: u64) {
         let last = ring.last_seq().unwrap().0;
-        let record = |seq| {
-            let call = Call {
-                arrival: Arrival { timestamp_ms: 0, monotonic_us: 0, clock_synced: false },
-                method: "GET".to_owned(),
-                path: "/".to_owned(),
-                operation: None,
-                actor: Arc::default(),
-                source_ip: Ipv4Addr::LOCALHOST.into(),
-                trace_id: None,
-                user_agent: None,
-                forwarded_for: None,
-            };
-            let (class, outcome) = (Class::Read, Outcome::Completed);
-            let entry = Entry { call, class, outcome, response_code: 200, duration_us: 0, calls: 1, span_us: 0 };
-            Record::Entry(Seq(seq), entry, None)
-        };
+        let record = |seq| Record::Entry(Seq(seq), Entry::plain(Class::Read), None);
         ring.store(&(last + 1..=last + entries).map(record).collect::<Vec<_>>()).unwrap();
     }
 

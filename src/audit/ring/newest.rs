@@ -87,6 +87,11 @@ impl Newest {
                 return;
             }
         }
+        // Where the batch begins, by what the ring holds after it.
+        let mut begin = held.each_ref().map(|held| held.end);
+        for entry in batch.iter().filter_map(Record::entry) {
+            begin[entry.class.index()] -= 1;
+        }
         // Copied while nobody is kept waiting.
         let mut end = held.each_ref().map(|held| held.end);
         let mut stored = Vec::new();
@@ -101,7 +106,9 @@ impl Newest {
             stored.push(Arc::new(StoredEntry { seq, class, ordinal, entry, boot_id, tag }));
         }
         let mut state = self.lock();
-        let entries = state.kept.take().map(|kept| kept.entries).unwrap_or_default();
+        // A batch that was stored without being told of would leave a gap: what is before it is of no more use.
+        let before = state.kept.take().filter(|kept| kept.held.each_ref().map(|held| held.end) == begin);
+        let entries = before.map(|kept| kept.entries).unwrap_or_default();
         let kept = state.kept.insert(Kept { epoch: run.epoch, held, entries });
         kept.entries.extend(stored.into_iter().rev());
         let surplus = kept.entries.len().saturating_sub(ENTRIES);
@@ -153,5 +160,38 @@ impl StoredEntry {
             count: several.then_some(*calls),
             last_timestamp: several.then_some(timestamp.saturating_add(span_ms)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: Run = Run { number: 1, epoch: [1; 16], boot_id: [2; 16], tag: 3 };
+
+    /// Adds these seqs, all of one class, as if nothing had been evicted yet.
+    fn add(newest: &Newest, seqs: Range<u64>) {
+        let held = [0..0, 0..seqs.end, 0..0];
+        let batch: Vec<_> = seqs.map(|seq| Record::Entry(Seq(seq), Entry::plain(Class::Read), None)).collect();
+        newest.add(&RUN, held, &batch);
+    }
+
+    fn seqs(newest: &Newest, entries: u64) -> Option<Vec<u64>> {
+        newest.view(entries).map(|view| view.entries.iter().map(|entry| entry.seq.0).collect())
+    }
+
+    #[test]
+    fn what_is_kept_has_no_gap() {
+        let newest = Newest::default();
+        assert_eq!(seqs(&newest, 1), None);
+        add(&newest, 0..10);
+        add(&newest, 10..12);
+        assert_eq!(seqs(&newest, 4), Some(vec![11, 10, 9, 8]));
+        // The one between was stored after all, and nobody said so.
+        add(&newest, 20..22);
+        assert_eq!(seqs(&newest, 2), Some(vec![21, 20]));
+        assert_eq!(seqs(&newest, 3), None);
+        newest.forget();
+        assert_eq!(seqs(&newest, 1), None);
     }
 }
