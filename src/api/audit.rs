@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::encoding::Encoding;
 use super::endpoint::{Endpoint, Input, PathParameter, Success, schema_of};
+use super::event::Event;
 use super::export::Export;
 use super::format::{Format, Listing};
 use super::freshness::{Fresh, News, Patience, Tag};
@@ -44,7 +45,7 @@ const LIST: Endpoint = Endpoint {
             ("application/x-ndjson", schema_of::<ServedEntry<'static>>),
             ("text/csv", schema_of::<String>),
             ("application/vnd.fdo.journal", schema_of::<String>),
-            (Listing::EVENTS, schema_of::<String>),
+            (Listing::EVENTS, schema_of::<Event>),
         ],
     },
     errors: &[304],

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use uuid::Uuid;
 
 use crate::audit::{Known, Seq};
@@ -33,6 +34,19 @@ impl fmt::Display for EventId {
         write!(f, "{}/{}", self.epoch, self.after.0)?;
         self.known.map_or(Ok(()), |known| write!(f, "/{}", known.to_text()))
     }
+}
+
+/// An event of the log's stream.
+#[expect(dead_code, reason = "it describes what `event` writes, for those who read the API description")]
+#[derive(JsonSchema)]
+pub(super) struct Event {
+    /// Where to go on behind it (`Last-Event-ID`).
+    id: Option<String>,
+    /// What it tells: `entry`, `gap` or `end`.
+    #[schemars(rename = "event")]
+    kind: String,
+    /// An object in JSON.
+    data: String,
 }
 
 /// Writes an event. `data` has no line break.
