@@ -98,7 +98,8 @@ impl Agent {
         let client = self.new_client();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from((client, 0)).into()).expect("all of 127/8 is this machine");
-        socket.connect(&self.address.into()).expect("the agent listens");
+        // With a deadline it goes on after libFuzzer's timer has interrupted it.
+        socket.connect_timeout(&self.address.into(), HANG).expect("the agent listens");
         let mut stream = TcpStream::from(socket);
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(HANG)).expect("a socket option");
