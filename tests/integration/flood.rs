@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
 use serde_json::Value;
 
-use crate::support::{Agent, Connection, Dice, Node, Request, is_long, progress, rounds};
+use crate::support::{Agent, Connection, Dice, Node, Request, eventually, is_long, progress, rounds};
 
 const FLOODERS: u64 = 32;
 /// How soon 99 of 100 calls of an administrator are answered during a flood; asked in the long form only.
@@ -136,17 +136,25 @@ fn a_flood_evicts_no_other_class_below_its_guarantee() {
     for kind in FLOODS {
         let before = agent.read("/audit/status");
         let (calls, p99) = run(&agent, kind, seconds);
-        let after = agent.read("/audit/status");
         let flooded = if kind == Flood::Reads { "read" } else { "denied" };
+        let recorded = |status: &Value| {
+            class(status, flooded, "entries") + class(status, flooded, "evicted") + class(status, flooded, "coalesced")
+        };
+        let look = || {
+            let after = agent.read("/audit/status");
+            (recorded(&after) - recorded(&before) >= calls).then_some(after)
+        };
+        let after = match kind {
+            // What the HTTP library refuses is recorded when the connection ends, which the client may see first.
+            Flood::Malformed(_) => eventually(&format!("an entry or a count for each call of {kind:?}"), look),
+            Flood::Anonymous(_) | Flood::Reads => {
+                look().unwrap_or_else(|| panic!("{kind:?}: {calls} calls, not all recorded"))
+            }
+        };
         for other in ["change", "read", "denied"].into_iter().filter(|&name| name != flooded) {
             let held = class(&before, other, "entries").min(class(&after, other, "guarantee_entries"));
             assert!(class(&after, other, "entries") >= held, "{kind:?} evicted {other}: {before} {after}");
         }
-        let recorded = |status| {
-            class(status, flooded, "entries") + class(status, flooded, "evicted") + class(status, flooded, "coalesced")
-        };
-        let told = recorded(&after) - recorded(&before);
-        assert!(told >= calls, "{kind:?}: {told} of {calls} calls are recorded");
         assert_eq!(after["dropped"], 0, "{after}");
         progress(&format!("{kind:?}: {} calls/s, an administrator's p99 {p99:?}", calls / seconds));
         assert!(!is_long() || p99 < ADMIN_P99, "{kind:?}: an administrator's p99 is {p99:?}");
