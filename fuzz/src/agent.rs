@@ -24,6 +24,9 @@ use crate::{SECRET, key};
 /// Longer than that the agent never takes, on the slowest machine.
 const HANG: Duration = Duration::from_secs(8);
 
+/// The parts in which it passes: a machine that stands still for a while takes one of them.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The agent of this process. It changes nothing on the machine.
 pub static AGENT: LazyLock<Agent> = LazyLock::new(Agent::start);
 
@@ -31,7 +34,7 @@ pub static AGENT: LazyLock<Agent> = LazyLock::new(Agent::start);
 pub struct Agent {
     address: SocketAddr,
     token: String,
-    own_connection: Mutex<Option<BufReader<TcpStream>>>,
+    own_connection: Mutex<Option<BufReader<Connection>>>,
     clients: Mutex<Clients>,
     _folder: TempDir,
 }
@@ -45,6 +48,9 @@ pub struct Talk {
     /// Whether these are all that were sent: the connection was not reset.
     pub is_whole: bool,
 }
+
+/// A connection that waits for bytes until the agent has hung.
+struct Connection(TcpStream);
 
 /// Whose entries were seen.
 #[derive(Default)]
@@ -100,20 +106,18 @@ impl Agent {
         socket.bind(&SocketAddr::from((client, 0)).into()).expect("all of 127/8 is this machine");
         // With a deadline it goes on after libFuzzer's timer has interrupted it.
         socket.connect_timeout(&self.address.into(), HANG).expect("the agent listens");
-        let mut stream = TcpStream::from(socket);
-        stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(HANG)).expect("a socket option");
+        let mut connection = Connection::new(TcpStream::from(socket));
         for piece in pieces {
             // The agent may have closed the connection already; what it said then is still read.
-            if stream.write_all(piece).is_err() {
+            if connection.0.write_all(piece).is_err() {
                 break;
             }
             thread::yield_now();
         }
-        let _ = stream.shutdown(Shutdown::Write);
+        let _ = connection.0.shutdown(Shutdown::Write);
         let mut answer = Vec::new();
-        match stream.read_to_end(&mut answer) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+        match connection.read_to_end(&mut answer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 panic!("the connection is still open after {HANG:?}: {}", answer.escape_ascii())
             }
             // Who closes with something unread resets the connection, and what he has sent can be lost on its way.
@@ -167,22 +171,43 @@ impl Agent {
     /// Makes a call that is authorised for everything: status and body.
     pub fn get(&self, target: &str) -> (u16, Vec<u8>) {
         let mut own = self.own_connection.lock().unwrap_or_else(PoisonError::into_inner);
-        // On a machine that is busy with something else, the last call was longer ago than the agent keeps a connection.
-        let mut connection = own.take().filter(is_open).unwrap_or_else(|| self.connect());
         let head = format!("GET {target} HTTP/1.1\r\nHost: node\r\nAuthorization: Bearer {}\r\n\r\n", self.token);
-        connection.get_mut().write_all(head.as_bytes()).expect("the agent reads");
+        // On a machine that is busy with something else, the last call was longer ago than the agent keeps a connection.
+        let mut connection = own.take().filter(|kept| ask(kept, &head)).unwrap_or_else(|| {
+            let fresh = BufReader::new(Connection::new(TcpStream::connect(self.address).expect("the agent listens")));
+            assert!(ask(&fresh, &head), "the agent closed a new connection");
+            fresh
+        });
         let (status, body, is_kept) = receive(&mut connection);
         if is_kept {
             *own = Some(connection);
         }
         (status, body)
     }
+}
 
-    fn connect(&self) -> BufReader<TcpStream> {
-        let stream = TcpStream::connect(self.address).expect("the agent listens");
+impl Connection {
+    fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(HANG)).expect("a socket option");
-        BufReader::new(stream)
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        Self(stream)
+    }
+
+    /// Waits for bytes by `wait` until there are some, the connection has ended or the agent has hung.
+    fn patiently(&self, mut wait: impl FnMut(&TcpStream) -> std::io::Result<usize>) -> std::io::Result<usize> {
+        let mut parts_left = HANG.as_secs() / PATIENCE.as_secs();
+        loop {
+            match wait(&self.0) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && parts_left > 1 => parts_left -= 1,
+                ended => return ended,
+            }
+        }
+    }
+}
+
+impl std::io::Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.patiently(|mut stream| stream.read(buffer))
     }
 }
 
@@ -194,17 +219,20 @@ fn write_key(state_dir: &Path) {
     debug_assert!(fs::metadata(path).is_ok());
 }
 
-/// Whether the agent has not ended a connection on which nothing is awaited.
-fn is_open(connection: &BufReader<TcpStream>) -> bool {
-    let stream = connection.get_ref();
-    stream.set_nonblocking(true).expect("a socket option");
-    let peeked = stream.peek(&mut [0]);
-    stream.set_nonblocking(false).expect("a socket option");
-    peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+/// Whether the agent answers what is asked on a connection, and has not ended it before.
+fn ask(connection: &BufReader<Connection>, head: &str) -> bool {
+    let connection = connection.get_ref();
+    let asked = (&connection.0).write_all(head.as_bytes());
+    let first = asked.and_then(|()| connection.patiently(|stream| stream.peek(&mut [0])));
+    match first {
+        Ok(count) => count > 0,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no answer after {HANG:?}"),
+        Err(_) => false,
+    }
 }
 
 /// Reads one response to a GET: its status, its body, and whether the connection goes on.
-fn receive(connection: &mut BufReader<TcpStream>) -> (u16, Vec<u8>, bool) {
+fn receive(connection: &mut BufReader<Connection>) -> (u16, Vec<u8>, bool) {
     let mut line = || {
         let mut line = String::new();
         connection.read_line(&mut line).expect("the agent answers in time");
