@@ -1,18 +1,20 @@
 """What fleet managers do all day, in one run: polls, first pages, filtered searches, exports; and what it does to those who commit.
 
-python3 benches/query.py [BINARY]: target/release/nodeaudit where none is named. Needs wrk, curl, the sqlite3 shell, systemd-journal-remote
-and journalctl. ENTRIES (1000000), ROUNDS (3), SECONDS_EACH (3).
+python3 benches/query.py [BINARY]: target/release/nodeaudit where none is named. Needs wrk, curl, the sqlite3 shell, journalctl,
+systemd-journal-remote with its gatewayd, and datasette where benches/run.sh puts it. ENTRIES (1000000), ROUNDS (3), SECONDS_EACH (3).
 
 Every round measures everything once, what is compared in turn. Ratios are taken within a round; printed are their medians, the least and
 the most. Whatever runs beside it slows both sides, so how busy the machine was is printed too.
 """
 
+import contextlib
 import http.client
 import json
 import os
 import pathlib
 import resource
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +29,8 @@ ROUNDS = int(os.environ.get("ROUNDS", "3"))
 SECONDS = int(os.environ.get("SECONDS_EACH", "3"))
 CONNECTIONS = (16, 64)
 JOURNAL_REMOTE = "/lib/systemd/systemd-journal-remote"
+JOURNAL_GATEWAYD = "/lib/systemd/systemd-journal-gatewayd"
+DATASETTE = ROOT / "target/bench/venv/bin/datasette"
 LIMITS = {
     "NODEAUDIT_AUDIT__MAX_ENTRIES": str(ENTRIES * 6 // 5),
     "NODEAUDIT_AUDIT__MAX_BYTES": str(ENTRIES * 400 + 8_000_000),
@@ -185,7 +189,54 @@ def make_journal(agent, folder):
     return journal, lines.count(b"\n")
 
 
-def round_of(agent, journal, journal_entries):
+@contextlib.contextmanager
+def ended(process):
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+@contextlib.contextmanager
+def datasette(agent, folder):
+    """Datasette over a copy of the ring: what it is asked for the newest 20 reads."""
+    copy = folder / "copy.db"
+    ring = agent.folder / "nodeaudit-state/ring.sqlite"
+    subprocess.run(["sqlite3", "-readonly", ring, f"VACUUM INTO '{copy}'"], check=True)
+    command = [DATASETTE, "serve", copy, "--host", "127.0.0.1", "--port", "0"]
+    log = folder / "datasette.log"
+    with open(log, "w") as output, ended(subprocess.Popen(command, stdout=output, stderr=output)) as process:
+        while "running on http://" not in (told := log.read_text()):
+            if process.poll() is not None:
+                raise SystemExit(told)
+            time.sleep(0.1)
+        url = told.partition("running on ")[2].split()[0]
+        yield process.pid, [f"{url}/copy/read.json?_size=20&_sort_desc=ordinal&_nosuggest=1"]
+
+
+@contextlib.contextmanager
+def gatewayd(journal):
+    """systemd-journal-gatewayd over a journal: what it is asked for the newest 20 entries (systemd-journal-gatewayd.service(8))."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # The socket is its fourth descriptor, as a socket unit would have it (sd_listen_fds(3)).
+        process = subprocess.Popen(
+            ["sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0', "sh", JOURNAL_GATEWAYD, "-D", journal], stdin=listener
+        )
+        with ended(process):
+            port = listener.getsockname()[1]
+            newest = ["-H", "Accept: application/json", "-H", "Range: entries=:-20:20"]
+            yield process.pid, newest + [f"http://127.0.0.1:{port}/entries"]
+
+
+def rate_of_peer(peer):
+    """Requests a second, with the fewest connections that an agent is asked over."""
+    pid, request = peer
+    # They are slow, and serve all callers bit by bit: none may have an answer for some seconds.
+    return measure.load(pid, ["wrk", "-t1", f"-c{CONNECTIONS[0]}", f"-d{4 * SECONDS}s", *request])[0]
+
+
+def round_of(agent, peers, journal, journal_entries):
     row = {}
     for connections in CONNECTIONS:
         at = f"{connections} connections"
@@ -196,6 +247,9 @@ def round_of(agent, journal, journal_entries):
         row[f"{at}: requests/s of `/health`"] = health
         row[f"{at}: polls answered 304, rate of that of `/health`"] = poll / health
         row[f"{at}: first pages of 20 entries, rate of that of `/health`"] = page / health
+        if connections == CONNECTIONS[0]:
+            for name, peer in peers.items():
+                row[f"{at}: first pages of 20 entries, rate of {name}'s"] = page / rate_of_peer(peer)
         row[f"{at}: us of processor time for `/health`"] = health_us
         row[f"{at}: us of processor time for a poll answered 304"] = poll_us
         row[f"{at}: us of processor time for a first page"] = page_us
@@ -233,9 +287,11 @@ def main():
             journal, journal_entries = make_journal(agent, folder)
             print(f"{agent.entries()} entries, {journal_entries} in the journal", file=sys.stderr, flush=True)
             rows = []
-            for _ in range(ROUNDS):
-                rows.append(round_of(agent, journal, journal_entries))
-                print({what: round(value, 2) for what, value in rows[-1].items()}, file=sys.stderr, flush=True)
+            with datasette(agent, folder) as over_copy, gatewayd(journal) as over_journal:
+                peers = {"datasette": over_copy, "systemd-journal-gatewayd": over_journal}
+                for _ in range(ROUNDS):
+                    rows.append(round_of(agent, peers, journal, journal_entries))
+                    print({what: round(value, 2) for what, value in rows[-1].items()}, file=sys.stderr, flush=True)
         finally:
             agent.stop()
     print("| what | median | least to most |\n|---|---:|---:|")

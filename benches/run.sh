@@ -21,9 +21,9 @@ need python3 python3 python3-venv
 if [ ! -d "$out/node_modules/better-sqlite3" ]; then
   npm install --silent --no-audit --no-fund --prefix "$out" express@5 better-sqlite3@12
 fi
-if [ ! -x "$out/venv/bin/uvicorn" ]; then
+if [ ! -x "$out/venv/bin/datasette" ]; then
   python3 -m venv "$out/venv"
-  "$out/venv/bin/pip" install -q fastapi uvicorn
+  "$out/venv/bin/pip" install -q fastapi uvicorn datasette
 fi
 cargo build --release --quiet --bin nodeaudit --example unaudited
 exec python3 benches/run.py "$out" --rounds "${ROUNDS:-5}" --seconds "${SECONDS_EACH:-5}"
