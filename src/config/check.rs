@@ -30,7 +30,18 @@ impl Config {
 
     /// The keys that contradict each other, and how. A complaint can name several keys of which any could be changed.
     pub(super) fn check_together(&self) -> Vec<(Vec<&'static str>, String)> {
-        self.check_guarantees().into_iter().chain(self.check_tls()).collect()
+        self.check_guarantees().into_iter().chain(self.check_tls()).chain(self.check_audiences()).collect()
+    }
+
+    /// A public key is that of many nodes. For which of them a token is must not hang on anything that a call can change, as the
+    /// host name is.
+    fn check_audiences(&self) -> Option<(Vec<&'static str>, String)> {
+        let lacks = !self.auth.keys.is_empty() && self.auth.audiences.is_empty();
+        lacks.then(|| {
+            let message = "needs auth.audiences, the names that tokens for this node have in aud: without them a token for \
+                           another node would be good here";
+            (vec!["auth.keys"], message.to_owned())
+        })
     }
 
     fn check_tls(&self) -> Vec<(Vec<&'static str>, String)> {
@@ -237,6 +248,21 @@ mod tests {
         assert!(complaints[0].1.contains("are 91 percent together, must be at most 90"));
         config.audit.read.guarantee -= 1;
         assert_eq!(config.check_together(), []);
+    }
+
+    #[test]
+    fn public_keys_need_the_names_that_tokens_for_this_node_have() {
+        let mut config = Config::default();
+        config.auth.keys.push("/etc/nodeaudit/keys".into());
+        let complaints = config.check_together();
+        assert_eq!(complaints[0].0, ["auth.keys"]);
+        assert!(complaints[0].1.starts_with("needs auth.audiences"), "{complaints:?}");
+        config.auth.audiences.push("node-7".to_owned());
+        assert_eq!(config.check_together(), []);
+        config.auth.keys.clear();
+        config.auth.audiences.clear();
+        config.auth.key_file = Some("/etc/nodeaudit/shared.key".into());
+        assert_eq!(config.check_together(), [], "a shared secret");
     }
 
     #[test]

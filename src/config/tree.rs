@@ -109,7 +109,8 @@ pub struct AuthConfig {
     pub max_lifetime_s: u32,
     /// Whose tokens are accepted, by `iss`. Default: anybody's who has the key.
     pub issuers: Vec<String>,
-    /// For whom a token may be, by `aud`. Default: for the node, by its host name.
+    /// The names that tokens for this node have in `aud`: its own, or that of a fleet. At least one where `keys` names keys. Default:
+    /// none, and a token that names anybody is refused.
     pub audiences: Vec<String>,
     /// The file with the IDs (`jti`) of tokens that are called back: an absolute path. Default: none (an empty string).
     #[serde(serialize_with = "empty_for_none", deserialize_with = "none_for_empty")]

@@ -132,18 +132,46 @@ fn a_set_of_json_web_keys_is_as_good_as_pem() {
 }
 
 #[test]
-fn without_configuration_a_fleets_token_must_name_the_node() {
+fn a_token_for_one_node_is_none_for_another_whatever_their_host_names() {
     let Some(issuer) = Issuer::new() else { return };
-    let config = format!("auth.keys = [{:?}]\n", issuer.public_keys());
-    let node = nix::unistd::gethostname().unwrap().into_string().unwrap();
-    let to_node = Grant { audience: Some(node), ..Grant::default() };
-    let agent = Node::new(&config).signing(issuer.key("ec"), to_node).start();
-    agent.read("/node/hostname");
-    assert_eq!(
-        status_of(&agent, &token_of(&issuer.key("ec"))),
-        401,
-        "it is for a fleet of which this node is not told"
-    );
+    let host_name = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    let [seven, eight] = ["node-7", "node-8"].map(|name| {
+        let config = format!("auth.keys = [{:?}]\nauth.audiences = [{name:?}]\n", issuer.public_keys());
+        let grant = Grant { audience: Some(name.to_owned()), ..Grant::default() };
+        Node::new(&config).signing(issuer.key("ec"), grant).start()
+    });
+    let token_to = |audience: &str| {
+        let audience = Some(audience.to_owned());
+        let grant = Grant {
+            subject: "a".to_owned(),
+            roles: vec!["admin".to_owned()],
+            lifetime_s: 600,
+            audience,
+            ..Grant::default()
+        };
+        TokenIssuer::new(&issuer.key("ec")).issue(&grant, now_s()).unwrap()
+    };
+    for (audience, accepted) in [("node-7", [200, 401]), ("node-8", [401, 200]), (host_name.as_str(), [401, 401])] {
+        let token = token_to(audience);
+        assert_eq!([status_of(&seven, &token), status_of(&eight, &token)], accepted, "{audience}");
+    }
+}
+
+#[test]
+fn public_keys_without_a_name_for_the_node_are_refused_before_anything_starts() {
+    let Some(issuer) = Issuer::new() else { return };
+    let (code, told) = refusal(&format!("auth.keys = [{:?}]\n", issuer.public_keys()));
+    assert_eq!(code, Some(78), "{told}");
+    assert!(told.contains("nodeaudit.toml:1: auth.keys: needs auth.audiences"), "{told}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nodeaudit.toml");
+    fs::write(&file, format!("[auth]\nkeys = [{:?}]\n", issuer.public_keys())).unwrap();
+    let checked = run(&["check-config", "--config", file.to_str().unwrap()]);
+    assert_eq!(checked.status.code(), Some(78), "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.stderr).contains("2: auth.keys: needs auth.audiences"), "{checked:?}");
+    fs::write(&file, format!("[auth]\nkeys = [{:?}]\naudiences = [\"node-7\"]\n", issuer.public_keys())).unwrap();
+    let checked = run(&["check-config", "--config", file.to_str().unwrap()]);
+    assert!(checked.status.success(), "{checked:?}");
 }
 
 /// What the agent says that does not start with this configuration.
@@ -185,7 +213,7 @@ fn the_agent_does_not_start_with_a_key_that_is_no_good() {
     ];
     for (key, path, code, reason) in catalogue {
         let value = if key == "keys" { format!("[{path:?}]") } else { format!("{path:?}") };
-        let (ended, told) = refusal(&format!("auth.{key} = {value}\n"));
+        let (ended, told) = refusal(&format!("auth.{key} = {value}\nauth.audiences = [{AUDIENCE:?}]\n"));
         assert_eq!(ended, Some(code), "{path:?}: {told}");
         assert!(told.contains(reason) && told.contains(path.to_str().unwrap()), "{path:?}: {told}");
         assert!(!told.contains("0123456789"), "the secret is told: {told}");
