@@ -1,12 +1,12 @@
 //! Files on which it depends who gets in: secrets, public keys, lists of revoked tokens.
 //!
-//! Owns what makes such a file acceptable, and how a private one is made. Where someone else could read a secret, or write any of them, the file is refused. Knows
-//! nothing of what stands in it.
+//! Owns what makes such a file acceptable, and how a private one is made. Where someone else could read a secret, or write any of them,
+//! the file is refused. Knows nothing of what stands in it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -123,8 +123,15 @@ impl GuardedFile {
     }
 
     fn is_credential(&self) -> bool {
-        std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| self.path.starts_with(folder))
+        std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|folder| is_below(&self.path, Path::new(&folder)))
     }
+}
+
+/// Whether a path leads into that folder. Where the variable is empty or relative, there are no credentials, though every path begins with
+/// an empty one.
+fn is_below(path: &Path, folder: &Path) -> bool {
+    let climbs = path.components().any(|component| component == Component::ParentDir);
+    folder.is_absolute() && path != folder && path.starts_with(folder) && !climbs
 }
 
 /// Makes a new private file at `path`; its folder is made (mode 0700) where it is missing.
@@ -157,21 +164,17 @@ fn write_new(path: &Path, temporary: &Path, contents: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The files in a folder whose owner may decide and which nobody else can change, sorted by name, without hidden ones.
-pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+/// What is in a folder whose owner may decide and which nobody else can change, sorted by name, without what is hidden.
+pub(super) fn entries_of(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let failed = |source| unreadable(folder, source);
     let metadata = fs::metadata(folder).map_err(failed)?;
     check_owner(folder, &metadata)?;
     check_unwritable(folder, metadata.mode() & 0o7777)?;
     let entries = fs::read_dir(folder).map_err(failed)?.collect::<io::Result<Vec<_>>>().map_err(failed)?;
-    let mut files: Vec<_> = entries
-        .iter()
-        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
-        .map(fs::DirEntry::path)
-        .filter(|path| !path.is_dir())
-        .collect();
-    files.sort();
-    Ok(files)
+    let visible = entries.iter().filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    let mut paths: Vec<_> = visible.map(fs::DirEntry::path).collect();
+    paths.sort();
+    Ok(paths)
 }
 
 /// Root's files and one's own are taken. Root takes those in the folder of their owner, too: a command of root's works with what is
@@ -226,6 +229,23 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_is_what_lies_in_the_folder_of_credentials() {
+        let folder = "/run/credentials/nodeaudit.service";
+        let is_credential = |path: &str, folder: &str| is_below(Path::new(path), Path::new(folder));
+        assert!(is_credential("/run/credentials/nodeaudit.service/token.key", folder));
+        for (path, folder) in [
+            ("/etc/nodeaudit/token.key", ""),
+            ("token.key", ""),
+            ("run/token.key", "run"),
+            ("/run/credentials/nodeaudit.service2/token.key", folder),
+            ("/run/credentials/nodeaudit.service/../other/token.key", folder),
+            (folder, folder),
+        ] {
+            assert!(!is_credential(path, folder), "{path} in {folder:?}");
+        }
+    }
+
+    #[test]
     fn what_others_can_change_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let check = |mode| GuardedFile::open(&file(&folder, 1, mode)).unwrap().check_public();
@@ -236,9 +256,9 @@ mod tests {
             check(mode).unwrap();
         }
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(files_in(folder.path()), Err(FileError::Writable { .. })));
+        assert!(matches!(entries_of(folder.path()), Err(FileError::Writable { .. })));
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(files_in(folder.path()).unwrap(), [folder.path().join("file")]);
+        assert_eq!(entries_of(folder.path()).unwrap(), [folder.path().join("file")]);
     }
 
     #[test]

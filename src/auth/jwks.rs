@@ -8,20 +8,27 @@ use zeroize::Zeroizing;
 
 use super::key::{KeyAlgorithm, KeyFormatError, VerifyingKey};
 
-/// Whether the text could be JSON.
-pub(super) fn is_json(text: &[u8]) -> bool {
-    text.trim_ascii_start().starts_with(b"{")
+/// What a text holds.
+pub(super) struct Contents {
+    /// The keys that verify tokens.
+    pub keys: Vec<VerifyingKey>,
+    /// Whether a shared secret is among its keys, be it for something else.
+    pub holds_secret: bool,
 }
 
 /// The keys in a text, which is a set or a single key. Those for other purposes or of kinds that this agent doesn't know are left
-/// out, as RFC 7517 asks for (section 5).
-pub(super) fn keys(text: &[u8]) -> Result<Vec<VerifyingKey>, KeyFormatError> {
+/// out, as RFC 7517 asks for (section 5). A private key is refused whatever it is for: it has no business on a node.
+pub(super) fn read(text: &[u8]) -> Result<Contents, KeyFormatError> {
     let jwks = match serde_json::from_slice(text) {
         Ok(Set { keys }) => keys,
         Err(_) => vec![serde_json::from_slice::<Jwk>(text).map_err(|_| KeyFormatError::Json)?],
     };
+    if jwks.iter().any(Jwk::is_private) {
+        return Err(KeyFormatError::Private);
+    }
+    let holds_secret = jwks.iter().any(|jwk| jwk.k.is_some());
     let keys = jwks.into_iter().filter_map(|jwk| jwk.key().transpose()).collect::<Result<Vec<_>, _>>()?;
-    if keys.is_empty() { Err(KeyFormatError::NoneUsable) } else { Ok(keys) }
+    if keys.is_empty() { Err(KeyFormatError::NoneUsable) } else { Ok(Contents { keys, holds_secret }) }
 }
 
 #[derive(Deserialize)]
@@ -44,11 +51,22 @@ struct Jwk {
     n: Option<String>,
     e: Option<String>,
     k: Option<Zeroizing<String>>,
-    /// The private part.
+    // Private parts (RFC 7518, sections 6.2.2 and 6.3.2; RFC 8037, section 2).
     d: Option<IgnoredAny>,
+    p: Option<IgnoredAny>,
+    q: Option<IgnoredAny>,
+    dp: Option<IgnoredAny>,
+    dq: Option<IgnoredAny>,
+    qi: Option<IgnoredAny>,
+    oth: Option<IgnoredAny>,
 }
 
 impl Jwk {
+    fn is_private(&self) -> bool {
+        let Self { d, p, q, dp, dq, qi, oth, .. } = self;
+        [d, p, q, dp, dq, qi, oth].into_iter().any(Option::is_some)
+    }
+
     /// The key; none where it is for something else.
     fn key(self) -> Result<Option<VerifyingKey>, KeyFormatError> {
         let algorithm = match (self.kty.as_str(), self.crv.as_deref()) {
@@ -63,9 +81,6 @@ impl Jwk {
             && self.alg.as_deref().is_none_or(|alg| algorithm.is_named(alg));
         if !verifies {
             return Ok(None);
-        }
-        if self.d.is_some() {
-            return Err(KeyFormatError::Private);
         }
         let key = match algorithm {
             KeyAlgorithm::EdDsa => VerifyingKey::ed25519(&decoded(self.x.as_deref())?)?,
@@ -101,7 +116,7 @@ mod tests {
     const EC: &str = r#"{"kty":"EC","crv":"P-256","use":"sig","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","kid":"1"}"#;
 
     fn names(text: &str) -> Result<Vec<(Option<String>, KeyAlgorithm)>, KeyFormatError> {
-        let keys = keys(text.as_bytes())?;
+        let Contents { keys, .. } = read(text.as_bytes())?;
         Ok(keys.iter().map(|key| (key.kid().map(str::to_owned), key.algorithm())).collect())
     }
 
@@ -126,6 +141,25 @@ mod tests {
         ];
         assert_eq!(names(&format!(r#"{{"keys":[{},{ED}]}}"#, others.join(","))).unwrap().len(), 1);
         assert_eq!(names(&format!(r#"{{"keys":[{}]}}"#, others.join(","))), Err(KeyFormatError::NoneUsable));
+    }
+
+    #[test]
+    fn a_private_key_or_a_secret_is_found_whatever_it_is_for() {
+        for private in [
+            r#"{"kty":"OKP","crv":"Ed25519","key_ops":["sign"],"x":"a","d":"a"}"#,
+            r#"{"kty":"EC","crv":"P-384","x":"a","y":"b","d":"a"}"#,
+            r#"{"kty":"RSA","use":"enc","n":"a","e":"AQAB","dp":"a"}"#,
+            r#"{"kty":"RSA","n":"a","e":"AQAB","p":"a","q":"b"}"#,
+            r#"{"kty":"new","d":"a"}"#,
+        ] {
+            assert_eq!(names(private), Err(KeyFormatError::Private), "{private}");
+            assert_eq!(names(&format!(r#"{{"keys":[{ED},{private}]}}"#)), Err(KeyFormatError::Private), "{private}");
+        }
+        let secret = |more: &str| read(format!(r#"{{"keys":[{ED}{more}]}}"#).as_bytes()).unwrap().holds_secret;
+        assert!(!secret(""));
+        for unused in [r#","alg":"A128KW""#, r#","use":"enc""#, r#","key_ops":["sign"]"#] {
+            assert!(secret(&format!(r#",{{"kty":"oct","k":"AQAB"{unused}}}"#)), "{unused}");
+        }
     }
 
     #[test]

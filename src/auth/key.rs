@@ -13,7 +13,7 @@ use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 
 use super::guarded_file::{FileError, GuardedFile, create_private};
 use super::random::{RandomError, random_text};
-use super::{crypto, key_der, pem};
+use super::{crypto, form, key_der, pem, weak_key};
 
 /// What a key can be for (RFC 7518, section 3.1; RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,15 +80,15 @@ impl VerifyingKey {
         Ok(Self::new(KeyAlgorithm::Hs256, DecodingKey::from_secret(secret)))
     }
 
-    /// A public key of Ed25519.
+    /// A public key of Ed25519: 32 bytes. Whether they are a point of the curve, `ring` looks at with each signature.
     pub(super) fn ed25519(key: &[u8]) -> Result<Self, KeyFormatError> {
-        if key.len() != 32 {
-            return Err(KeyFormatError::Length);
+        if weak_key::is_weak(key.try_into().map_err(|_| KeyFormatError::Length)?) {
+            return Err(KeyFormatError::Weak);
         }
         Ok(Self::new(KeyAlgorithm::EdDsa, DecodingKey::from_ed_der(key)))
     }
 
-    /// An uncompressed point of P-256.
+    /// An uncompressed point of P-256: 65 bytes. Whether it is on the curve, `ring` looks at with each signature.
     pub(super) fn p256(point: &[u8]) -> Result<Self, KeyFormatError> {
         if point.len() != 65 || point[0] != 4 {
             return Err(KeyFormatError::Length);
@@ -103,6 +103,9 @@ impl VerifyingKey {
         let bits = modulus.first().map_or(0, |first| modulus.len() * 8 - first.leading_zeros() as usize);
         if !(2048..=8192).contains(&bits) {
             return Err(KeyFormatError::WeakRsa { bits });
+        }
+        if modulus.last().is_some_and(|last| last & 1 == 0) {
+            return Err(KeyFormatError::EvenModulus);
         }
         // What `ring` takes: odd, from 3 to 33 bits.
         let is_odd = exponent.last().is_some_and(|last| last & 1 == 1);
@@ -174,6 +177,15 @@ impl SigningKey {
         Ok(Self { signing: EncodingKey::from_secret(secret), verifying })
     }
 
+    /// The key whose shared secret is the contents of a file.
+    fn from_text(contents: &[u8]) -> Result<Self, KeyFormatError> {
+        if let Some(what) = form::no_secret(contents) {
+            return Err(KeyFormatError::NoSecret { what });
+        }
+        let end = contents.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
+        Self::from_secret(&contents[..end])
+    }
+
     /// The private key in PEM (`openssl genpkey`: PKCS #8, RFC 5958).
     pub fn from_pem(text: &[u8]) -> Result<Self, KeyFormatError> {
         let (label, bytes) = pem::one_block(text)?;
@@ -216,13 +228,12 @@ impl SigningKey {
     }
 
     /// The key in the file at `path`: a private key in PEM, or else a shared secret, which is the file's contents without trailing
-    /// line ends. Its `kid` is the file's name without what follows the last dot.
+    /// line ends, where they are not plainly something else. Its `kid` is the file's name without what follows the last dot.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let file = GuardedFile::open(path)?;
         file.check_secret()?;
         let contents = file.read(Self::MAX_FILE_BYTES)?;
-        let end = contents.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
-        let key = if pem::is_pem(&contents) { Self::from_pem(&contents) } else { Self::from_secret(&contents[..end]) };
+        let key = if pem::is_pem(&contents) { Self::from_pem(&contents) } else { Self::from_text(&contents) };
         Ok(key.map_err(|error| error.in_file(path))?.named(kid_of(path)))
     }
 
@@ -285,6 +296,12 @@ pub enum KeyFormatError {
         /// How many it has.
         bytes: usize,
     },
+    /// There is something else where a shared secret is meant.
+    #[error("it is {what}, and no shared secret: openssl rand -hex 32 makes one")]
+    NoSecret {
+        /// What it is.
+        what: &'static str,
+    },
     /// The text is no PEM.
     #[error("it is not PEM as openssl writes it")]
     Pem,
@@ -297,7 +314,7 @@ pub enum KeyFormatError {
          -nocrypt the second, and openssl x509 -pubkey -noout takes the first out of a certificate"
     )]
     Label,
-    /// The private key has a password.
+    /// The private key has a passphrase.
     #[error("its private key is encrypted; openssl pkey decrypts it")]
     Encrypted,
     /// There is a private key where a public one is meant.
@@ -324,6 +341,12 @@ pub enum KeyFormatError {
     /// The modulus is too small to be safe, or too large.
     #[error("its RSA key has {bits} bits, must have 2048 to 8192")]
     WeakRsa {
+    /// Anybody could sign.
+    #[error("its Ed25519 key is a point of small order, for which anybody can make signatures")]
+    Weak,
+    /// The modulus is no product of two large primes.
+    #[error("its RSA modulus is even")]
+    EvenModulus,
         /// How many it has.
         bits: usize,
     },
@@ -364,11 +387,19 @@ pub enum KeyError {
     /// There are more keys than anybody needs.
     #[error("there are more than {max} keys")]
     TooMany {
+    /// No token could say which of two keys is meant.
+    #[error("with {} there are two keys for {algorithm:?}, and one of them has no kid, so that no token can say which is meant", path.display())]
+    Nameless {
+        /// What both are for.
+        algorithm: Algorithm,
+        /// Where the second one is.
+        path: PathBuf,
+    },
         /// The limit.
         max: usize,
     },
     /// Nobody could ever be let in.
-    #[error("auth.keys names no key: {} holds none", path.display())]
+    #[error("auth.keys names no key: {} holds no file *.pem, *.json or *.jwks", path.display())]
     NoKeys {
         /// The first of the places.
         path: PathBuf,
@@ -429,6 +460,33 @@ mod tests {
     #[test]
     fn a_secret_under_32_bytes_is_refused_and_the_message_says_so() {
         let folder = tempfile::tempdir().unwrap();
+    #[test]
+    fn a_file_that_is_plainly_something_else_is_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        for (text, what) in [
+            ("\u{feff}0123456789012345678901234567890123456789", "byte order mark"),
+            ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPz4IMJ5 ada@example.com\n", "a key of SSH"),
+            (r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T"}"#, "JSON"),
+            (
+                "-----BEGIN OPENSSH PRIVATE KEY-----\nYWJj\n-----END OPENSSH PRIVATE KEY-----\n",
+                "neither a PUBLIC KEY nor",
+            ),
+            ("-----BEGIN PUBLIC KEY-----\nYWJj\n-----END PUBLIC KEY-----\n", "a public key, which signs nothing"),
+        ] {
+            let refused = SigningKey::load(&key_file(&folder, text, 0o600));
+            let Err(KeyError::Unusable { source, .. }) = refused else { panic!("{text} is accepted") };
+            assert!(source.to_string().contains(what), "{text}: {source}");
+        }
+    }
+
+    #[test]
+    fn a_key_with_which_anybody_signs_is_refused_when_it_is_read() {
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        assert!(matches!(VerifyingKey::ed25519(&neutral), Err(KeyFormatError::Weak)));
+        assert!(matches!(VerifyingKey::ed25519(&neutral[1..]), Err(KeyFormatError::Length)));
+    }
+
         let path = key_file(&folder, &format!("{}\n", "x".repeat(31)), 0o600);
         let Err(KeyError::Unusable { source, .. }) = SigningKey::load(&path) else { panic!("accepted") };
         assert_eq!(source.to_string(), "the secret has 31 bytes, must have at least 32");
@@ -482,6 +540,8 @@ mod tests {
         for exponent in [&[][..], &[0], &[1], &[2], &[1, 0, 0], &[1, 0, 0, 0, 1]] {
             assert_eq!(rsa(256, 0x80, exponent), Err(KeyFormatError::Exponent), "{exponent:?}");
         }
+        let even = VerifyingKey::rsa(&[vec![0xff; 255].as_slice(), &[0xfe]].concat(), &[1, 0, 1]);
+        assert!(matches!(even, Err(KeyFormatError::EvenModulus)));
     }
 
     #[test]

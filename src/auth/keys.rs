@@ -1,17 +1,21 @@
 //! All keys whose tokens are accepted, found by what a token's header says.
 
-use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use jsonwebtoken::Algorithm;
 
-use super::guarded_file::{GuardedFile, files_in};
-use super::key::{KeyAlgorithm, KeyError, KeyFormatError, SigningKey, VerifyingKey, kid_of};
+use super::form;
+use super::guarded_file::{GuardedFile, entries_of};
+use super::jwks::{self, Contents};
+use super::key::{KeyError, KeyFormatError, SigningKey, VerifyingKey, kid_of};
 use super::token::TokenError;
-use super::{jwks, pem};
 
 /// So many keys at most.
 const MAX_KEYS: usize = 64;
+
+/// What the names of key files in a folder end with.
+const KEY_ENDINGS: [&str; 3] = ["pem", "json", "jwks"];
 
 /// The keys.
 #[derive(Clone, Debug, Default)]
@@ -29,19 +33,16 @@ impl Keys {
     }
 
     /// `own`, and the keys in the files and folders at `paths`: a public key in PEM whose `kid` is the file's name without what
-    /// follows the last dot, or JSON Web Keys.
+    /// follows the last dot, or JSON Web Keys. Of a folder those files are taken that are named as keys are.
+    ///
+    /// No two keys have one name, and one without a name is the only one for its algorithm: else no token could say which is meant.
     pub fn load(own: Option<&SigningKey>, paths: &[PathBuf]) -> Result<Self, KeyError> {
         let mut keys = Self(own.map(|key| key.verifying.clone()).into_iter().collect());
-        let mut kids: BTreeSet<String> = keys.0.iter().filter_map(|key| key.kid().map(str::to_owned)).collect();
         for place in paths {
-            let files = if place.is_dir() { files_in(place)? } else { vec![place.clone()] };
+            let files = if place.is_dir() { key_files(place)? } else { vec![place.clone()] };
             for path in files {
                 for key in load(&path)? {
-                    let is_new = key.kid().is_none_or(|kid| kids.insert(kid.to_owned()));
-                    if !is_new {
-                        return Err(KeyError::SameKid { kid: key.kid().unwrap_or_default().to_owned(), path });
-                    }
-                    keys.0.push(key);
+                    keys.add(key, &path)?;
                 }
             }
         }
@@ -52,16 +53,28 @@ impl Keys {
         }
     }
 
-    /// The keys in the text of a file: one in PEM, which is given this name, or JSON Web Keys, which have their own.
-    pub fn parse(text: &[u8], kid: Option<String>) -> Result<Vec<VerifyingKey>, KeyFormatError> {
-        if pem::is_pem(text) || !jwks::is_json(text) {
-            return Ok(vec![VerifyingKey::from_pem(text)?.named(kid)]);
+    fn add(&mut self, key: VerifyingKey, path: &Path) -> Result<(), KeyError> {
+        for other in &self.0 {
+            let path = path.to_owned();
+            match (other.kid(), key.kid()) {
+                (Some(kid), Some(same)) if kid == same => return Err(KeyError::SameKid { kid: kid.to_owned(), path }),
+                (None, _) | (_, None) if other.algorithm() == key.algorithm() => {
+                    return Err(KeyError::Nameless { algorithm: key.algorithm().registered(), path });
+                }
+                _ => {}
+            }
         }
-        jwks::keys(text)
+        self.0.push(key);
+        Ok(())
     }
 
-    /// The key that a token is to be verified with: the one that it names, else the only one for its algorithm. A key verifies
-    /// tokens of its own algorithm alone.
+    /// The keys in the text of a file: one in PEM, which is given this name, or JSON Web Keys, which have their own.
+    pub fn parse(text: &[u8], kid: Option<String>) -> Result<Vec<VerifyingKey>, KeyFormatError> {
+        Ok(read(text, kid)?.keys)
+    }
+
+    /// The key that a token is to be verified with: the one that it names, else the only one for its algorithm. Where there are several,
+    /// none: each that is tried would be work that a stranger gives. A key verifies tokens of its own algorithm alone.
     pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&VerifyingKey, TokenError> {
         let is_for = |key: &&VerifyingKey| key.algorithm().registered() == algorithm;
         if let Some(kid) = kid {
@@ -77,15 +90,38 @@ impl Keys {
     }
 }
 
+/// The files of a folder that are named as keys are; others, such as one that was put out of force by another ending or an editor's copy,
+/// are named in the log.
+fn key_files(folder: &Path) -> Result<Vec<PathBuf>, KeyError> {
+    let is_key = |path: &PathBuf| {
+        let ending = path.extension().and_then(OsStr::to_str);
+        ending.is_some_and(|ending| KEY_ENDINGS.contains(&ending)) && !path.is_dir()
+    };
+    let (keys, others): (Vec<_>, Vec<_>) = entries_of(folder)?.into_iter().partition(is_key);
+    for path in others {
+        log::warn!("{} is ignored: of a folder of keys, files *.pem, *.json and *.jwks are read", path.display());
+    }
+    Ok(keys)
+}
+
 fn load(path: &Path) -> Result<Vec<VerifyingKey>, KeyError> {
     let file = GuardedFile::open(path)?;
     file.check_public()?;
     let text = file.read(SigningKey::MAX_FILE_BYTES)?;
-    let keys = Keys::parse(&text, kid_of(path)).map_err(|error| error.in_file(path))?;
-    if keys.iter().any(|key| key.algorithm() == KeyAlgorithm::Hs256) {
+    let contents = read(&text, kid_of(path)).map_err(|error| error.in_file(path))?;
+    if contents.holds_secret {
         file.check_secret()?;
     }
-    Ok(keys)
+    Ok(contents.keys)
+}
+
+/// What is JSON is never read as PEM, which a string in it can hold.
+fn read(text: &[u8], kid: Option<String>) -> Result<Contents, KeyFormatError> {
+    let text = form::without_mark(text);
+    if form::is_json(text) {
+        return jwks::read(text);
+    }
+    Ok(Contents { keys: vec![VerifyingKey::from_pem(text)?.named(kid)], holds_secret: false })
 }
 
 #[cfg(test)]
@@ -94,8 +130,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::auth::KeyAlgorithm;
 
     const ED: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+
+    /// RFC 8037, appendix A.2, without a name.
+    const JWK: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
     struct Files(tempfile::TempDir);
 
@@ -120,6 +160,74 @@ mod tests {
 
     fn secret() -> SigningKey {
         SigningKey::from_secret(&[b'k'; 32]).unwrap().named(Some("own".to_owned()))
+    }
+
+    #[test]
+    fn a_key_is_put_out_of_force_by_another_ending() {
+        let files = Files::new();
+        files.add("in-force.pem", ED, 0o644);
+        for name in [
+            "fleet.pem.disabled",
+            "fleet.pem~",
+            "fleet.pem.bak",
+            "fleet",
+            "pem",
+            "fleet.PEM",
+            "fleet.pub",
+            ".fleet.pem",
+        ] {
+            files.add(name, ED, 0o644);
+        }
+        fs::create_dir(files.0.path().join("folder.pem")).unwrap();
+        let keys = files.load().unwrap();
+        assert_eq!(keys.0.iter().map(VerifyingKey::kid).collect::<Vec<_>>(), [Some("in-force")]);
+        let fleet = Keys::load(None, &[files.0.path().join("fleet.pub")]).unwrap();
+        assert_eq!(fleet.0[0].kid(), Some("fleet"), "a file that is named itself");
+        fs::remove_file(files.0.path().join("in-force.pem")).unwrap();
+        assert!(matches!(files.load(), Err(KeyError::NoKeys { .. })));
+    }
+
+    #[test]
+    fn json_is_never_read_as_pem() {
+        let files = Files::new();
+        let pem = ED.replace('\n', "\\n");
+        for text in [
+            format!(r#"{{"keys":[],"note":"{pem}"}}"#),
+            format!(r#"["{pem}"]"#),
+            format!(r#"  "{pem}""#),
+            format!("\u{feff}{{\"x\":\"{pem}\"}}"),
+            format!("{{\"keys\":[]}}\n{ED}"),
+        ] {
+            files.add("set.json", &text, 0o644);
+            let refused = files.load();
+            let is_json = matches!(
+                refused,
+                Err(KeyError::Unusable { source: KeyFormatError::Json | KeyFormatError::NoneUsable, .. })
+            );
+            assert!(is_json, "{text}: {refused:?}");
+        }
+        files.add("set.json", &format!("\u{feff}{JWK}"), 0o644);
+        assert_eq!(files.load().unwrap().0.len(), 1, "a mark before it is no part of it");
+    }
+
+    #[test]
+    fn a_key_without_a_name_is_the_only_one_for_its_algorithm() {
+        let files = Files::new();
+        files.add("a.json", JWK, 0o644);
+        let keys = files.load().unwrap();
+        assert_eq!(keys.find(None, Algorithm::EdDSA).unwrap().kid(), None);
+        assert!(matches!(keys.find(Some(""), Algorithm::EdDSA), Err(TokenError::UnknownKey)), "it has no name at all");
+        files.add("b.pem", ED, 0o644);
+        let refused = files.load();
+        let named = |path: &Path| path.ends_with("b.pem");
+        assert!(matches!(&refused, Err(KeyError::Nameless { path, .. }) if named(path)), "{refused:?}");
+        fs::rename(files.0.path().join("b.pem"), files.0.path().join("0.pem")).unwrap();
+        assert!(matches!(files.load(), Err(KeyError::Nameless { .. })), "whichever comes first");
+        fs::remove_file(files.0.path().join("0.pem")).unwrap();
+        files.add("a.json", &format!(r#"{{"keys":[{JWK},{JWK}]}}"#), 0o644);
+        assert!(matches!(files.load(), Err(KeyError::Nameless { .. })), "in one set");
+        let with_secret = Keys::load(Some(&secret()), &[files.add("a.json", JWK, 0o644)]).unwrap();
+        assert_eq!(with_secret.0.len(), 2, "another algorithm's key is not meant by the same token");
     }
 
     #[test]
@@ -172,6 +280,11 @@ mod tests {
         let set = r#"{"keys":[{"kty":"oct","kid":"s","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0i"}]}"#;
         files.add("set.json", set, 0o644);
         assert!(matches!(files.load(), Err(KeyError::File(_))), "a secret that others can read");
+        let unused = format!(r#"{{"keys":[{JWK},{{"kty":"oct","alg":"A128KW","k":"AQAB"}}]}}"#);
+        files.add("set.json", &unused, 0o644);
+        assert!(matches!(files.load(), Err(KeyError::File(_))), "a secret for something else is one all the same");
+        files.add("set.json", &unused, 0o600);
+        assert_eq!(files.load().unwrap().0.len(), 1);
         files.add("set.json", set, 0o600);
         assert_eq!(files.load().unwrap().find(Some("s"), Algorithm::HS256).unwrap().algorithm(), KeyAlgorithm::Hs256);
     }

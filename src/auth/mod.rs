@@ -13,6 +13,7 @@ mod claims;
 mod client;
 mod credential;
 mod crypto;
+mod form;
 mod guarded_file;
 mod jwks;
 mod key;
@@ -28,6 +29,7 @@ mod rules;
 mod standing;
 mod time_floor;
 mod token;
+mod weak_key;
 
 pub use actor::{Actor, AuthMethod};
 pub use admission::{Admission, Rates};

@@ -81,6 +81,7 @@ impl From<KeyError> for CliError {
             KeyError::File(file) => of_file(file),
             KeyError::Unusable { .. }
             | KeyError::SameKid { .. }
+            | KeyError::Nameless { .. }
             | KeyError::TooMany { .. }
             | KeyError::NoKeys { .. } => (Exit::DataErr, None),
             KeyError::Exists { .. } | KeyError::Create { .. } => (Exit::CantCreat, None),

@@ -95,7 +95,7 @@ pub enum Plaintext {
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
     /// Public keys of those who issue tokens: absolute paths of PEM files, whose `kid` is the file's name without what follows the last
-    /// dot, of JSON Web Key Sets, or of folders with such files. Default: none.
+    /// dot, of JSON Web Key Sets, or of folders with files `*.pem`, `*.json` and `*.jwks`. Default: none.
     pub keys: Vec<PathBuf>,
     /// The file with a secret that tokens are signed with: an absolute path. Default: none (an empty string), which is `token.key`
     /// in the state folder, made with a random secret at the first start; or no secret at all where `keys` names keys.

@@ -194,15 +194,42 @@ fn the_agent_does_not_start_with_a_key_that_is_no_good() {
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         path
     };
-    issuer.make("weak", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]);
-    issuer.make("p384", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]);
     let read = |path: &Path| fs::read(path).unwrap();
     let public = |kid: &str| read(&issuer.public_keys().join(format!("{kid}.pem")));
+    issuer.make("weak", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]);
+    let ssh = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPz4IMJ5 ada@example.com\n";
+    let secret_key = json!({"kty": "oct", "kid": "x", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T"});
+    // RFC 8037, appendix A, of which the nodes should have the public half alone.
+    let public_jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    let mut signing_jwk = public_jwk.clone();
+    signing_jwk["d"] = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A".into();
+    signing_jwk["key_ops"] = json!(["sign"]);
+    let mut wrapping_jwk = secret_key.clone();
+    wrapping_jwk["alg"] = "A256KW".into();
+    let set = |keys: Value| json!({ "keys": keys }).to_string().into_bytes();
+    let with_pem = json!({"keys": [], "pem": String::from_utf8(public("ed")).unwrap()}).to_string();
+    // The neutral point, for which anybody signs: RFC 8410's form, and 1 as the number of 32 bytes.
+    let neutral = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
+    issuer.make("p384", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]);
     let catalogue = [
         ("key_file", file("empty", b"", 0o600), 65, "has 0 bytes, must have at least 32"),
         ("key_file", file("short", b"0123456789012345678901234567890\n", 0o600), 65, "has 31 bytes"),
         ("key_file", file("open", &[b'x'; 64], 0o644), 77, "open to group or others"),
         ("key_file", issuer.folder().join("none"), 66, "there is no file"),
+        ("key_file", file("ssh", ssh, 0o600), 65, "a key of SSH, and no shared secret"),
+        ("key_file", file("mark", format!("\u{feff}{}", "x".repeat(64)).as_bytes(), 0o600), 65, "byte order mark"),
+        ("key_file", file("jwk", secret_key.to_string().as_bytes(), 0o600), 65, "JSON"),
+        ("key_file", file("der", &[&[0x30, 0x42, 2, 1, 0][..], &[4; 63]].concat(), 0o600), 65, "in DER"),
+        ("keys", file("neutral.pem", neutral.as_bytes(), 0o644), 65, "small order"),
+        ("keys", file("signing.json", &set(json!([public_jwk, signing_jwk])), 0o644), 65, "holds a private key"),
+        (
+            "keys",
+            file("wrapping.json", &set(json!([public_jwk, wrapping_jwk])), 0o644),
+            77,
+            "holds a secret and is open",
+        ),
+        ("keys", file("pem.json", with_pem.as_bytes(), 0o644), 65, "none of its keys"),
+        ("keys", file("two.json", &set(json!([public_jwk, public_jwk])), 0o644), 65, "no token can say which is meant"),
         ("keys", file("weak.pem", &public("weak"), 0o644), 65, "1024 bits"),
         ("keys", file("p384.pem", &public("p384"), 0o644), 65, "not for EdDSA with Ed25519, ES256 or RS256"),
         ("keys", file("private.pem", &read(&issuer.private_key("ed")), 0o600), 65, "holds a private key"),
@@ -221,6 +248,43 @@ fn the_agent_does_not_start_with_a_key_that_is_no_good() {
 }
 
 #[test]
+#[test]
+fn a_file_that_is_not_named_as_a_key_is_ignored_and_the_log_says_so() {
+    let Some(issuer) = Issuer::new() else { return };
+    issuer.make("old", &ED25519);
+    let at = |name: &str| issuer.public_keys().join(name);
+    fs::rename(at("old.pem"), at("old.pem.disabled")).unwrap();
+    let agent = issuer.node("").start();
+    assert_eq!(status_of(&agent, &token_of(&issuer.key("old"))), 401);
+    fs::rename(at("old.pem.disabled"), at("old.pem")).unwrap();
+    agent.reload(&token_of(&issuer.key("old")), (1, 0));
+    fs::rename(at("old.pem"), at("old.pem~")).unwrap();
+    agent.reload(&token_of(&issuer.key("ed")), (2, 0));
+    assert_eq!(status_of(&agent, &token_of(&issuer.key("old"))), 401);
+    let (_, log) = agent.stop(Signal::SIGTERM);
+    for name in ["old.pem.disabled", "old.pem~"] {
+        assert!(log.contains(&format!("{} is ignored", at(name).display())), "{log}");
+    }
+    assert!(!log.contains(&format!("{} is ignored", at("ed.pem").display())), "{log}");
+}
+
+#[test]
+fn without_a_folder_of_credentials_no_file_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("shared.key");
+    fs::write(&key, [b'x'; 64]).unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
+    let signing = SigningKey::from_secret(&[b'x'; 64]).unwrap();
+    let node = || Node::new(&format!("auth.key_file = {key:?}\n")).signing(signing.clone(), Grant::default());
+    let log = |node: Node| node.try_start().err().map(|(_, log)| log).unwrap_or_default();
+    for empty in ["", "."] {
+        let log = log(node().variable("CREDENTIALS_DIRECTORY", empty));
+        assert!(log.contains("open to group or others"), "{empty:?}: {log}");
+    }
+    // The control: systemd lets the agent's user in by the bits of the group.
+    assert_eq!(log(node().variable("CREDENTIALS_DIRECTORY", folder.path())), "");
+}
+
 fn a_hangup_before_the_first_call_does_not_end_the_agent() {
     let Some(issuer) = Issuer::new() else { return };
     let agent = issuer.node("").start();
