@@ -16,13 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::crypto::ring::sign::any_supported_type;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, version};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::{self, InconsistentKeys, RootCertStore, ServerConfig, version};
 use tokio_rustls::server::TlsStream;
 
-use crate::auth::{ClientCertificate, FileError, GuardedFile};
+use crate::auth::{ClientCertificate, FileError, GuardedFile, KeyFormatError, private_block};
 use crate::config::{ClientAuth, TlsConfig, TlsVersion};
 pub use make::{Identity, IdentityError, Subject, fingerprint};
 
@@ -51,6 +53,15 @@ pub enum TlsError {
         /// What went wrong.
         #[source]
         source: pem::Error,
+    },
+    /// A file holds no private key.
+    #[error("{} does not hold a usable private key", path.display())]
+    Key {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: KeyFormatError,
     },
     /// The agent's certificate and those above it are more than callers take.
     #[error("{} holds more than {CHAIN_MAX_BYTES} bytes of certificates, which callers would not take", path.display())]
@@ -115,7 +126,7 @@ impl Tls {
         if chain.iter().map(|one| one.len()).sum::<usize>() > CHAIN_MAX_BYTES {
             return Err(TlsError::LongChain { path: certificate.clone() });
         }
-        let private = private_key(key)?;
+        let identity = identity(certificate, chain, key)?;
         let provider = Arc::new(default_provider());
         let versions: &[_] = match config.min_version {
             TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
@@ -135,7 +146,7 @@ impl Tls {
             }
             _ => builder.with_no_client_auth(),
         };
-        let mut server = builder.with_single_cert(chain, private).map_err(in_pair)?;
+        let mut server = builder.with_cert_resolver(identity);
         // The only one that is spoken here. A caller who offers others only is told so in the handshake.
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         let timeout = Duration::from_millis(config.handshake_timeout_ms);
@@ -166,12 +177,32 @@ pub fn shown<S>(stream: &TlsStream<S>) -> Option<ClientCertificate> {
     Some(certificate::read(connection.peer_certificates()?.first()?))
 }
 
-/// The private key in a file of PEM that nobody else can read.
-pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let file = GuardedFile::open(path)?;
+/// Certificates to show, and the private key to the first of them, in a file of PEM that nobody else can read.
+///
+/// What is read of the key is wiped when this returns; rustls's own way of giving it one is to give it away, and it wipes nothing. Of a
+/// key in the form `EC PRIVATE KEY` rustls makes a copy in the newer form, which stays.
+pub(crate) fn identity(
+    certificate: &Path,
+    chain: Vec<CertificateDer<'static>>,
+    key: &Path,
+) -> Result<Arc<SingleCertAndKey>, TlsError> {
+    let in_pair = |source| TlsError::Pair { certificate: certificate.to_owned(), key: key.to_owned(), source };
+    let file = GuardedFile::open(key)?;
     file.check_secret()?;
-    let private = PrivateKeyDer::from_pem_slice(&file.read(KEY_MAX_BYTES)?);
-    private.map_err(|source| TlsError::Pem { path: path.to_owned(), what: "a private key", source })
+    let text = file.read(KEY_MAX_BYTES)?;
+    let (label, der) = private_block(&text).map_err(|source| TlsError::Key { path: key.to_owned(), source })?;
+    let der = der.as_slice();
+    let private = match label {
+        "EC PRIVATE KEY" => PrivateKeyDer::Sec1(der.into()),
+        "RSA PRIVATE KEY" => PrivateKeyDer::Pkcs1(der.into()),
+        _ => PrivateKeyDer::Pkcs8(der.into()),
+    };
+    let pair = CertifiedKey::new(chain, any_supported_type(&private).map_err(in_pair)?);
+    match pair.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(error) => return Err(in_pair(error)),
+    }
+    Ok(Arc::new(pair.into()))
 }
 
 /// The certificates in a file of PEM that nobody else can change: one at least.

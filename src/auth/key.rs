@@ -320,6 +320,9 @@ pub enum KeyFormatError {
     /// There is a private key where a public one is meant.
     #[error("it holds a private key; a node needs the public one only: openssl pkey -pubout writes it")]
     Private,
+    /// There is none where a private one is meant.
+    #[error("it holds no private key in PEM")]
+    NoPrivate,
     /// There is a public key where a private one is meant.
     #[error("it holds a public key, which signs nothing")]
     Public,
@@ -338,15 +341,15 @@ pub enum KeyFormatError {
     /// The key has not the length that its algorithm asks for.
     #[error("its key has not the length that its algorithm asks for")]
     Length,
-    /// The modulus is too small to be safe, or too large.
-    #[error("its RSA key has {bits} bits, must have 2048 to 8192")]
-    WeakRsa {
     /// Anybody could sign.
     #[error("its Ed25519 key is a point of small order, for which anybody can make signatures")]
     Weak,
     /// The modulus is no product of two large primes.
     #[error("its RSA modulus is even")]
     EvenModulus,
+    /// The modulus is too small to be safe, or too large.
+    #[error("its RSA key has {bits} bits, must have 2048 to 8192")]
+    WeakRsa {
         /// How many it has.
         bits: usize,
     },
@@ -384,9 +387,6 @@ pub enum KeyError {
         /// Where the second one is.
         path: PathBuf,
     },
-    /// There are more keys than anybody needs.
-    #[error("there are more than {max} keys")]
-    TooMany {
     /// No token could say which of two keys is meant.
     #[error("with {} there are two keys for {algorithm:?}, and one of them has no kid, so that no token can say which is meant", path.display())]
     Nameless {
@@ -395,6 +395,9 @@ pub enum KeyError {
         /// Where the second one is.
         path: PathBuf,
     },
+    /// There are more keys than anybody needs.
+    #[error("there are more than {max} keys")]
+    TooMany {
         /// The limit.
         max: usize,
     },
@@ -458,9 +461,6 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_under_32_bytes_is_refused_and_the_message_says_so() {
-        let folder = tempfile::tempdir().unwrap();
-    #[test]
     fn a_file_that_is_plainly_something_else_is_no_secret() {
         let folder = tempfile::tempdir().unwrap();
         for (text, what) in [
@@ -487,6 +487,9 @@ mod tests {
         assert!(matches!(VerifyingKey::ed25519(&neutral[1..]), Err(KeyFormatError::Length)));
     }
 
+    #[test]
+    fn a_secret_under_32_bytes_is_refused_and_the_message_says_so() {
+        let folder = tempfile::tempdir().unwrap();
         let path = key_file(&folder, &format!("{}\n", "x".repeat(31)), 0o600);
         let Err(KeyError::Unusable { source, .. }) = SigningKey::load(&path) else { panic!("accepted") };
         assert_eq!(source.to_string(), "the secret has 31 bytes, must have at least 32");
@@ -537,11 +540,11 @@ mod tests {
         assert_eq!(rsa(256, 0x7f, &[1, 0, 1]), Err(KeyFormatError::WeakRsa { bits: 2047 }));
         assert_eq!(rsa(257, 0, &[1, 0, 1]), Ok(KeyAlgorithm::Rs256), "zeros before it do not count");
         assert_eq!(rsa(1025, 1, &[1, 0, 1]), Err(KeyFormatError::WeakRsa { bits: 8193 }));
+        let even = VerifyingKey::rsa(&[vec![0xff; 255].as_slice(), &[0xfe]].concat(), &[1, 0, 1]);
+        assert!(matches!(even, Err(KeyFormatError::EvenModulus)));
         for exponent in [&[][..], &[0], &[1], &[2], &[1, 0, 0], &[1, 0, 0, 0, 1]] {
             assert_eq!(rsa(256, 0x80, exponent), Err(KeyFormatError::Exponent), "{exponent:?}");
         }
-        let even = VerifyingKey::rsa(&[vec![0xff; 255].as_slice(), &[0xfe]].concat(), &[1, 0, 1]);
-        assert!(matches!(even, Err(KeyFormatError::EvenModulus)));
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub use keys::Keys;
 pub use local::LocalPeer;
 pub use permission::{Permission, PermissionSet, Roles};
 pub use revoked::{RevokedError, RevokedTokens};
+pub(crate) use pem::private_block;
 pub use rules::Rules;
 pub use standing::Standing;
 pub use time_floor::TimeFloor;

@@ -153,6 +153,7 @@ impl From<PartError> for CliError {
             PartError::Tls(
                 TlsError::Pem { .. }
                 | TlsError::LongChain { .. }
+                | TlsError::Key { .. }
                 | TlsError::Authority { .. }
                 | TlsError::Verifier(_)
                 | TlsError::Pair { .. },

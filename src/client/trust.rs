@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{
     self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use crate::tls::{TlsError, certificates, private_key, roots};
+use crate::tls::{TlsError, certificates, identity, roots};
 
 /// Where systems keep the authorities that they trust: Debian and its kin, Fedora and its kin.
 const SYSTEM_AUTHORITIES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
@@ -78,8 +78,7 @@ impl Trust {
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
-                let in_pair = |source| TlsError::Pair { certificate: certificate.clone(), key: key.clone(), source };
-                builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?).map_err(in_pair)?
+                builder.with_client_cert_resolver(identity(certificate, certificates(certificate)?, key)?)
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -1,12 +1,14 @@
 //! Secrets that callers send, or that the agent holds, are nowhere but where they belong.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -94,6 +96,56 @@ fn nothing_that_a_caller_keeps_secret_reaches_the_ring_or_the_log() {
         }
     }
     drop(node);
+}
+
+/// The memory of a process that it can write to. None where it can't be read.
+fn memory(pid: u32) -> Option<Vec<u8>> {
+    let mut memory = fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let mut found = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+        let [from, to] = [from, to].map(|address| u64::from_str_radix(address, 16).unwrap());
+        memory.seek(SeekFrom::Start(from)).ok()?;
+        // What can't be read, such as a page that was given back meanwhile, holds nothing.
+        let _ = (&mut memory).take(to - from).read_to_end(&mut found);
+    }
+    Some(found)
+}
+
+#[test]
+fn no_copy_of_the_tls_key_stays_in_memory_once_it_is_read() {
+    let authority = Authority::new();
+    let own = authority.issue("node");
+    let node = Node::new("").over_tls(TlsClient::new(&authority.certificate, None));
+    let folder = node.folder().to_owned();
+    fs::write(folder.join("crt"), &own.certificate).unwrap();
+    fs::write(folder.join("key"), &own.key).unwrap();
+    fs::set_permissions(folder.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
+    let at = folder.display();
+    let config = format!("[tls]\ncertificate = \"{at}/crt\"\nkey = \"{at}/key\"\n");
+    fs::write(folder.join("nodeaudit.toml"), config).unwrap();
+    let agent = node.start();
+    // Read again and again: what comes after a start can hide in it what was left over.
+    let token = agent.token(&["admin"]);
+    for count in 1..=8 {
+        agent.reload(&token, (count, 0));
+    }
+    let Some(memory) = memory(agent.pid()) else {
+        skipped("the memory of another process can't be read");
+        return;
+    };
+    let body = |pem: &str| pem.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect::<Vec<_>>();
+    let der = |pem: &str| STANDARD.decode(body(pem).concat()).unwrap();
+    let holds = |part: &[u8]| memory.windows(part.len()).any(|window| window == part);
+    assert!(holds(&der(&own.certificate)), "the control: the certificate is there");
+    for line in body(&own.key).iter().filter(|line| line.len() > 32) {
+        assert!(!holds(line.as_bytes()), "a line of PEM");
+    }
+    // `ECPrivateKey` of RFC 5915, from its version to the end of the private number. The number alone is what ring works with.
+    let (key, begin) = (der(&own.key), [2, 1, 1, 4, 32]);
+    let at = key.windows(begin.len()).position(|window| window == begin).unwrap();
+    assert!(!holds(&key[at..at + begin.len() + 32]), "DER");
 }
 
 #[test]
