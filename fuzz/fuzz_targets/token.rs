@@ -169,10 +169,8 @@ fn expected(claims: &[u8]) -> Option<VerifiedToken> {
         Some(roles) => roles.as_array()?.iter().map(|role| text(role, 64)).collect::<Option<Vec<_>>>()?,
         None => Vec::new(),
     };
-    let token_id = match claims.get("jti") {
-        Some(id) => Some(text(id, 128)?),
-        None => None,
-    };
+    // There is a list of those that are called back.
+    let token_id = text(claims.get("jti")?, 128)?;
     let optional_date = |claim| claims.get(claim).map_or(Some(None), |date| Some(Some(seconds(date)?)));
     let (expires_at_s, not_before_s) = (seconds(claims.get("exp")?)?, optional_date("nbf")?);
     let issued_at_s = seconds(claims.get("iat")?)?;
@@ -186,7 +184,7 @@ fn expected(claims: &[u8]) -> Option<VerifiedToken> {
         one => vec![text(one, 256)?],
     };
     let is_for_us = audiences.len() <= 32 && audiences.iter().any(|audience| audience == AUDIENCE);
-    let is_welcome = is_for_us && text(claims.get("iss")?, 256)? == ISSUER && token_id.as_deref() != Some(REVOKED);
+    let is_welcome = is_for_us && text(claims.get("iss")?, 256)? == ISSUER && token_id != REVOKED;
     if roles.len() > 32 || !is_in_time || !is_welcome {
         return None;
     }
@@ -200,7 +198,7 @@ fn expected(claims: &[u8]) -> Option<VerifiedToken> {
             roles.iter().fold(nodeaudit::auth::PermissionSet::EMPTY, |held, role| held.union(known.expand(role)))
         }
     };
-    Some(VerifiedToken { subject, roles, permissions, token_id, expires_at_s, issued_at_s: Some(issued_at_s) })
+    Some(VerifiedToken { subject, roles, permissions, token_id: Some(token_id), expires_at_s })
 }
 
 /// Whether a name stands twice in these claims, which are an object.
@@ -233,6 +231,7 @@ fn text(value: &Value, max_bytes: usize) -> Option<String> {
         character.is_control()
             || ('\u{2028}'..='\u{202e}').contains(&character)
             || ('\u{2066}'..='\u{2069}').contains(&character)
+            || "\u{61c}\u{200b}\u{200e}\u{200f}\u{2060}\u{feff}".contains(character)
     };
     (!text.is_empty() && text.len() <= max_bytes && !text.contains(acts)).then(|| text.to_owned())
 }

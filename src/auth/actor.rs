@@ -61,7 +61,7 @@ pub struct Actor {
     pub permissions: PermissionSet,
     /// When the credential is not accepted any more, in seconds from 1970; none where it tells no time.
     pub expires_at_s: Option<i64>,
-    /// Why a credential that was sent is not accepted; none where it is, or where none was sent.
+    /// Why a credential that was sent is not accepted, as its sender is told; none where it is, or where none was sent.
     pub refused: Option<String>,
 }
 

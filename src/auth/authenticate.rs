@@ -16,7 +16,7 @@ use actix_web::{Error, HttpMessage, web};
 use super::actor::role_lines;
 use super::{
     Actor, Admission, AuthMethod, CertificateRoles, Client, ClientCertificate, Credential, LocalPeer, PermissionSet,
-    TimeFloor, TokenVerifier,
+    TimeFloor, TokenError, TokenVerifier,
 };
 use crate::host::clock;
 use crate::live::Live;
@@ -31,8 +31,8 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// An authenticator that accepts what `verifier` accepts while the clock is not before `time_floor`; who shows a certificate and
-    /// no token is whom `certificates` says, and callers without either hold `anonymous`.
+    /// An authenticator that accepts what `verifier` accepts; who shows a certificate and no token is whom `certificates` says, and
+    /// callers without either hold `anonymous`. While the clock is before `time_floor`, no token and no certificate is accepted.
     pub fn new(
         verifier: TokenVerifier,
         anonymous: PermissionSet,
@@ -45,35 +45,43 @@ impl Authenticator {
     /// A token counts more than what is known of the connection: who sends one speaks for whom it names. A bad token is refused and
     /// not made up for by a good certificate, nor by a user.
     pub(super) fn actor(&self, credential: Credential<'_>, connection: Known<'_>) -> Arc<Actor> {
-        let token = match (credential, connection) {
-            (Credential::None, Known::Certificate(certificate)) => {
-                return self.certificates.actor(certificate, now_s());
-            }
-            (Credential::None, Known::Local(peer)) => return peer.actor(self.anonymous.permissions),
-            (Credential::None, Known::Nothing) => return Arc::clone(&self.anonymous),
-            (Credential::Unusable(reason), _) => return Arc::new(Actor::refused(reason.to_owned())),
-            (Credential::Bearer(token), _) => token,
-        };
         let now_s = now_s();
-        if self.time_floor.is_before(now_s, self.verifier.leeway_s()) {
-            return Arc::new(Actor::refused("this node's clock is behind a time that has been".to_owned()));
-        }
-        match self.verifier.verify(token, now_s) {
-            Ok(token) => {
-                // Signed by someone trusted and not in the future: from now on an earlier clock is wrong.
-                token.issued_at_s.inspect(|&issued_at_s| self.time_floor.raise(issued_at_s));
-                Arc::new(Actor {
-                    user: token.subject,
-                    roles: role_lines(&token.roles),
-                    token_id: token.token_id,
-                    auth_method: Some(AuthMethod::Bearer),
-                    permissions: token.permissions,
-                    expires_at_s: Some(token.expires_at_s.saturating_add(self.verifier.leeway_s().into())),
-                    refused: None,
-                })
+        let accepted = match (credential, connection) {
+            (Credential::None, Known::Certificate(certificate)) => {
+                self.check_clock(now_s).map(|()| self.certificates.actor(certificate, now_s))
             }
-            Err(error) => Arc::new(Actor::refused(error.to_string())),
-        }
+            (Credential::None, Known::Local(peer)) => Ok(peer.actor(self.anonymous.permissions)),
+            (Credential::None, Known::Nothing) => Ok(Arc::clone(&self.anonymous)),
+            (Credential::Unusable(reason), _) => Ok(Arc::new(Actor::refused(reason.to_owned()))),
+            (Credential::Bearer(token), _) => self.bearer(token, now_s),
+        };
+        accepted.unwrap_or_else(|error| {
+            log::debug!("a credential is refused: {error}");
+            Arc::new(Actor::refused(error.told()))
+        })
+    }
+
+    fn bearer(&self, token: &str, now_s: i64) -> Result<Arc<Actor>, TokenError> {
+        let signed = self.verifier.signed(token)?;
+        // Nobody is told of this node's clock but who has shown something.
+        self.check_clock(now_s)?;
+        let token = self.verifier.accept(&signed, now_s)?;
+        // From now on an earlier clock is wrong.
+        signed.witnessed_s().inspect(|&been_s| self.time_floor.raise(been_s));
+        Ok(Arc::new(Actor {
+            user: token.subject,
+            roles: role_lines(&token.roles),
+            token_id: token.token_id,
+            auth_method: Some(AuthMethod::Bearer),
+            permissions: token.permissions,
+            expires_at_s: Some(token.expires_at_s.saturating_add(self.verifier.leeway_s().into())),
+            refused: None,
+        }))
+    }
+
+    /// What has expired would live again under a clock that is behind.
+    fn check_clock(&self, now_s: i64) -> Result<(), TokenError> {
+        if self.time_floor.is_before(now_s, self.verifier.leeway_s()) { Err(TokenError::ClockBehind) } else { Ok(()) }
     }
 }
 
@@ -126,4 +134,67 @@ pub async fn authenticate(
         request.extensions_mut().insert(refusal);
     }
     next.call(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::auth::{Grant, Keys, RevokedTokens, Roles, Rules, SigningKey, TokenIssuer};
+
+    const HOUR_S: i64 = 3_600;
+
+    /// An authenticator with these keys, and its floor, which nothing but tokens raises.
+    fn authenticator(keys: &[&SigningKey]) -> (Authenticator, Arc<TimeFloor>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let time_floor = Arc::new(TimeFloor::open(folder.path()));
+        let rules =
+            Rules { leeway_s: 5, max_lifetime_s: None, issuers: Vec::new(), audiences: vec!["node".to_owned()] };
+        let known = Roles::new(&BTreeMap::new());
+        let keys = Keys::of(keys.iter().map(|key| key.verifying().clone()).collect());
+        let verifier = TokenVerifier::new(keys, known.clone(), rules, RevokedTokens::default());
+        let certificates = CertificateRoles::new(BTreeMap::new(), known);
+        let authenticator = Authenticator::new(verifier, PermissionSet::EMPTY, certificates, Arc::clone(&time_floor));
+        (authenticator, time_floor, folder)
+    }
+
+    fn token(key: &SigningKey, issued_s: i64) -> String {
+        let audience = Some("node".to_owned());
+        let grant = Grant { subject: "ada".to_owned(), lifetime_s: 600, audience, ..Grant::default() };
+        TokenIssuer::new(key).issue(&grant, issued_s).unwrap()
+    }
+
+    #[test]
+    fn a_fleets_token_is_a_witness_of_the_time_and_what_a_node_can_sign_is_none() {
+        let (own, fleets) = (SigningKey::from_secret(&[7; 32]).unwrap(), SigningKey::random_ed25519().unwrap());
+        let (authenticator, floor, _folder) = authenticator(&[&own, &fleets]);
+        for (key, is_witness) in [(&own, false), (&fleets, true)] {
+            let now_s = now_s();
+            let actor = authenticator.actor(Credential::Bearer(&token(key, now_s)), Known::Nothing);
+            assert_eq!((actor.user.as_str(), &actor.refused), ("ada", &None));
+            assert_eq!(floor.is_before(now_s - 1, 0), is_witness);
+        }
+    }
+
+    #[test]
+    fn while_the_clock_is_behind_nothing_is_accepted_and_who_has_shown_something_is_told_why() {
+        let (key, other) = (SigningKey::random_ed25519().unwrap(), SigningKey::random_ed25519().unwrap());
+        let (authenticator, floor, _folder) = authenticator(&[&key]);
+        let certificate = ClientCertificate { subject: "CN=ada".to_owned(), not_after_s: now_s() + 9 * HOUR_S };
+        let told = |credential: Credential<'_>, known: Known<'_>| {
+            let actor = authenticator.actor(credential, known);
+            (actor.user.clone(), actor.refused.clone())
+        };
+        let (good, forged) = (token(&key, now_s()), token(&other, now_s()));
+        assert_eq!(told(Credential::Bearer(&good), Known::Nothing), ("ada".to_owned(), None));
+        assert_eq!(told(Credential::None, Known::Certificate(&certificate)), ("CN=ada".to_owned(), None));
+        let stranger = told(Credential::Bearer(&forged), Known::Nothing);
+        floor.raise(now_s() + HOUR_S);
+        let behind = (String::new(), Some("this node's clock is behind a time that has been".to_owned()));
+        assert_eq!(told(Credential::Bearer(&good), Known::Nothing), behind);
+        assert_eq!(told(Credential::None, Known::Certificate(&certificate)), behind);
+        assert_eq!(told(Credential::Bearer(&forged), Known::Nothing), stranger, "he learns nothing of the clock");
+        assert_eq!(told(Credential::None, Known::Nothing), (String::new(), None));
+    }
 }

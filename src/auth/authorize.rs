@@ -20,7 +20,8 @@ pub enum Refusal {
     Lacks(Permission),
 }
 
-/// Decides. A credential that is not accepted counts as none, and the reason is told.
+/// Decides. Who sends a credential that is not accepted may do less than who sends none: not even what `auth.anonymous_permissions`
+/// gives. He is told the reason.
 pub fn authorize(actor: &Actor, permission: Permission) -> Result<(), Refusal> {
     if actor.may(permission) {
         return Ok(());
@@ -28,7 +29,7 @@ pub fn authorize(actor: &Actor, permission: Permission) -> Result<(), Refusal> {
     if actor.is_anonymous() {
         let reason = match (&actor.refused, actor.auth_method) {
             (Some(reason), _) => reason.clone(),
-            (None, Some(_)) => format!("the user {} may do nothing here without a bearer token", actor.user),
+            (None, Some(_)) => format!("the user {} needs a bearer token for this", actor.user),
             (None, None) => "a bearer token is required".to_owned(),
         };
         return Err(Refusal::Unauthenticated(reason));

@@ -3,11 +3,10 @@
 //! Owns those limits. `jsonwebtoken` skips claims of a wrong JSON type; here they are refused. Knows neither keys nor the
 //! clock. No message holds a claim's value.
 
-use std::fmt;
-
-use serde::de::{Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
+
+use super::members::Members;
 
 /// Bytes that a subject has at most.
 const MAX_SUBJECT_BYTES: usize = 256;
@@ -16,7 +15,7 @@ const MAX_ROLES: usize = 32;
 /// Bytes that the name of a role has at most.
 const MAX_ROLE_BYTES: usize = 64;
 /// Bytes that a token's ID has at most.
-pub(super) const MAX_TOKEN_ID_BYTES: usize = 128;
+const MAX_TOKEN_ID_BYTES: usize = 128;
 /// Bytes that the name of an issuer or an audience has at most.
 const MAX_PARTY_BYTES: usize = 256;
 /// Audiences that a token names at most.
@@ -51,36 +50,6 @@ pub(super) struct Claims {
     pub aud: Option<Vec<String>>,
 }
 
-/// The claims as they stand in the token. Where a name stands twice, two readers could take different ones, so it is refused (RFC
-/// 7519, section 4, leaves the choice).
-pub(super) struct RawClaims(pub(super) Map<String, Value>);
-
-impl<'de> Deserialize<'de> for RawClaims {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOfEach;
-
-        impl<'de> Visitor<'de> for OneOfEach {
-            type Value = RawClaims;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<RawClaims, A::Error> {
-                let mut claims = Map::new();
-                while let Some((name, value)) = members.next_entry()? {
-                    if claims.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a claim stands twice"));
-                    }
-                }
-                Ok(RawClaims(claims))
-            }
-        }
-
-        deserializer.deserialize_map(OneOfEach)
-    }
-}
-
 /// A claim that is missing, of a wrong type, or beyond its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token's claim {claim:?} {problem}")]
@@ -110,18 +79,21 @@ impl Claims {
         if let Some(issuer) = &self.iss {
             check_text("iss", issuer, MAX_PARTY_BYTES)?;
         }
-        match &self.jti {
-            Some(jti) => check_text("jti", jti, MAX_TOKEN_ID_BYTES),
-            None => Ok(()),
-        }
+        self.jti.as_deref().map_or(Ok(()), check_token_id)
     }
 }
 
-/// Unknown claims are ignored (RFC 7519, section 4). `null` is a value and not an absent claim: a `permissions` of `null` must not turn into all that the roles hold.
-impl TryFrom<RawClaims> for Claims {
+/// Whether this can be a token's ID.
+pub(super) fn check_token_id(id: &str) -> Result<(), ClaimError> {
+    check_text("jti", id, MAX_TOKEN_ID_BYTES)
+}
+
+/// Unknown claims are ignored (RFC 7519, section 4). `null` is a value and not an absent claim: a `permissions` of `null` must not turn
+/// into all that the roles hold.
+impl TryFrom<Members> for Claims {
     type Error = ClaimError;
 
-    fn try_from(RawClaims(mut claims): RawClaims) -> Result<Self, ClaimError> {
+    fn try_from(Members(mut claims): Members) -> Result<Self, ClaimError> {
         let claims = Self {
             sub: required("sub", &mut claims, text)?,
             roles: optional("roles", &mut claims, texts)?.unwrap_or_default(),
@@ -151,7 +123,7 @@ fn optional<T>(
 }
 
 fn required<T>(claim: &'static str, claims: &mut Map<String, Value>, read: Reading<T>) -> Result<T, ClaimError> {
-    optional(claim, claims, read)?.ok_or(refused(claim, "is missing"))
+    optional(claim, claims, read)?.ok_or(missing(claim))
 }
 
 fn text(value: Value) -> Result<String, &'static str> {
@@ -199,12 +171,21 @@ fn check_text(claim: &'static str, text: &str, max_bytes: usize) -> Result<(), C
     Ok(())
 }
 
-/// Characters that could change how a line of a log or a table looks: C0, DEL and C1 controls, line and paragraph
-/// separators, and the bidirectional overrides and isolates.
+/// Characters that could change how a line of a log or a table looks, or make two texts look alike: C0, DEL and C1 controls, line and
+/// paragraph separators, what turns the direction of reading (UAX 9, section 2), and what has neither shape nor width. The two joiners
+/// are none of them: scripts need them.
 pub(crate) fn is_unprintable(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        )
 }
 
-pub(super) const fn refused(claim: &'static str, problem: &'static str) -> ClaimError {
+pub(super) const fn missing(claim: &'static str) -> ClaimError {
+    refused(claim, "is missing")
+}
+
+const fn refused(claim: &'static str, problem: &'static str) -> ClaimError {
     ClaimError { claim, problem }
 }

@@ -2,7 +2,7 @@
 //!
 //! Knows neither keys nor the clock: who asks brings the time.
 
-use super::claims::{Claims, refused};
+use super::claims::{Claims, missing};
 use super::token::TokenError;
 
 /// What a token must fulfil beside its signature.
@@ -19,7 +19,7 @@ pub struct Rules {
     pub audiences: Vec<String>,
 }
 
-/// Whether a token has to say for whom it is.
+/// Who has a token's key, and so whether the token has to say for whom it is where no name is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Its key can be that of many nodes.
@@ -37,7 +37,8 @@ impl Rules {
         self.check_audience(claims, scope)
     }
 
-    /// RFC 7519, sections 4.1.4 and 4.1.5: accepted from `nbf` on, and before `exp`. Nor is one that is not issued yet.
+    /// Accepted from `nbf` on and before `exp` (RFC 7519, sections 4.1.4 and 4.1.5), and from `iat` on: a token that is still to be issued
+    /// comes from a clock that is wrong. All give or take the leeway.
     fn check_time(&self, claims: &Claims, now_s: i64) -> Result<(), TokenError> {
         let leeway_s = i64::from(self.leeway_s);
         if now_s >= claims.exp.saturating_add(leeway_s) {
@@ -54,7 +55,7 @@ impl Rules {
 
     fn check_lifetime(&self, claims: &Claims) -> Result<(), TokenError> {
         let Some(max_s) = self.max_lifetime_s else { return Ok(()) };
-        let iat = claims.iat.ok_or(refused("iat", "is missing"))?;
+        let iat = claims.iat.ok_or(missing("iat"))?;
         if claims.exp.saturating_sub(iat) > max_s.into() {
             return Err(TokenError::LivesTooLong { max_s });
         }
@@ -65,14 +66,14 @@ impl Rules {
         if self.issuers.is_empty() {
             return Ok(());
         }
-        let issuer = claims.iss.as_ref().ok_or(refused("iss", "is missing"))?;
+        let issuer = claims.iss.as_ref().ok_or(missing("iss"))?;
         if self.issuers.contains(issuer) { Ok(()) } else { Err(TokenError::Issuer) }
     }
 
     fn check_audience(&self, claims: &Claims, scope: Scope) -> Result<(), TokenError> {
         match &claims.aud {
             None if scope == Scope::Node && self.audiences.is_empty() => Ok(()),
-            None => Err(refused("aud", "is missing").into()),
+            None => Err(missing("aud").into()),
             Some(audiences) if audiences.iter().any(|audience| self.audiences.contains(audience)) => Ok(()),
             Some(_) => Err(TokenError::Audience),
         }

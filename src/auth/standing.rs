@@ -29,7 +29,7 @@ impl Standing {
         Self { authenticator, permission, authorization, certificate, local }
     }
 
-    /// Whether he has it now; and when that ends, in seconds from 1970, as far as it is known.
+    /// Whether he may have it now; and when what he has shown expires, in seconds from 1970, where it does.
     pub fn check(&self) -> Result<Option<i64>, Refusal> {
         let credential = Credential::parse(self.authorization.iter().map(|value| value.as_slice()));
         let actor =

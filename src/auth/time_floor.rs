@@ -1,8 +1,9 @@
 //! The newest time that has surely been, remembered over restarts.
 //!
-//! A board without a clock battery boots in the past, where tokens that have expired live again. So no token is accepted while the
-//! clock is before a time that has been: that of an accepted token's `iat`, that of a clock which was synchronised, and the year of
-//! this program. A clock that nobody synchronises can't push it into the future.
+//! A board without a clock battery boots in the past, where tokens and certificates that have expired live again. So none is accepted
+//! while the clock is before a time that has been: the `iat` of a token that was accepted by a fleet's key, a clock which was
+//! synchronised, and the year of this program. A clock that nobody synchronises can't push it into the future, nor can a token that this
+//! node has issued itself by such a clock.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};

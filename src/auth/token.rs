@@ -1,7 +1,7 @@
 //! Bearer tokens: JSON Web Tokens (RFC 7519) with one of four algorithms, verified and issued.
 //!
-//! Owns which token is accepted. The clock is the caller's: every function takes the time. Knows no HTTP; no message holds a token or
-//! a part of one.
+//! Owns which token is accepted. Knows no clock: who asks whether a token is good brings the time. Knows no HTTP; no message holds a token
+//! or a part of one.
 
 use std::sync::Arc;
 
@@ -9,12 +9,14 @@ use jsonwebtoken::Header;
 use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
 
 use super::cache::Cache;
-use super::claims::{ClaimError, Claims, RawClaims};
+use super::claims::{ClaimError, Claims, missing};
 use super::key::{KeyAlgorithm, KeyError, SigningKey};
 use super::keys::Keys;
+use super::members::Members;
 use super::random::random_bytes;
 use super::revoked::RevokedTokens;
 use super::rules::{Rules, Scope};
+use super::token_header::TokenHeader;
 use super::{Permission, PermissionSet, Roles, crypto};
 
 /// Bytes that a token has at most. Longer ones are refused before anything is parsed.
@@ -33,8 +35,6 @@ pub struct VerifiedToken {
     pub token_id: Option<String>,
     /// The token's `exp`, in seconds from 1970; the leeway not added.
     pub expires_at_s: i64,
-    /// The token's `iat`, in seconds from 1970: a time that has been.
-    pub issued_at_s: Option<i64>,
 }
 
 /// Decides which tokens are accepted.
@@ -49,9 +49,17 @@ pub struct TokenVerifier {
 
 /// Claims under a signature that is right.
 #[derive(Debug)]
-struct Signed {
+pub(super) struct Signed {
     claims: Claims,
     scope: Scope,
+}
+
+impl Signed {
+    /// A time that has been, in seconds from 1970, where the token's issuer has a clock of his own: its `iat`, once it is accepted. A
+    /// secret can be this node's own, and what it signs says no more than this node's clock.
+    pub(super) fn witnessed_s(&self) -> Option<i64> {
+        self.claims.iat.filter(|_| self.scope == Scope::Fleet)
+    }
 }
 
 impl TokenVerifier {
@@ -68,35 +76,44 @@ impl TokenVerifier {
 
     /// What `token` says, if it is accepted at `now_s`, in seconds from 1970.
     pub fn verify(&self, token: &str, now_s: i64) -> Result<VerifiedToken, TokenError> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(TokenError::TooLong);
-        }
         let signed = self.signed(token)?;
-        let Signed { claims, scope } = &*signed;
+        self.accept(&signed, now_s)
+    }
+
+    /// What a token says whose signature is right, if it is accepted at `now_s`.
+    pub(super) fn accept(&self, Signed { claims, scope }: &Signed, now_s: i64) -> Result<VerifiedToken, TokenError> {
         self.rules.check(claims, *scope, now_s)?;
-        if claims.jti.as_deref().is_some_and(|id| self.revoked.contains(id)) {
-            return Err(TokenError::Revoked);
-        }
+        self.check_revocation(claims)?;
         Ok(VerifiedToken {
             permissions: self.permissions(claims),
             subject: claims.sub.clone(),
             roles: claims.roles.clone(),
             token_id: claims.jti.clone(),
             expires_at_s: claims.exp,
-            issued_at_s: claims.iat,
         })
     }
 
+    /// A token without an ID could not be called back, so where others can be, it is not accepted.
+    fn check_revocation(&self, claims: &Claims) -> Result<(), TokenError> {
+        match &claims.jti {
+            Some(id) if self.revoked.contains(id) => Err(TokenError::Revoked),
+            None if self.revoked.is_there() => Err(missing("jti").into()),
+            _ => Ok(()),
+        }
+    }
+
     /// The claims of a token, once its signature has been found right.
-    fn signed(&self, token: &str) -> Result<Arc<Signed>, TokenError> {
+    pub(super) fn signed(&self, token: &str) -> Result<Arc<Signed>, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
         let digest = Cache::<Signed>::digest_of(token);
         if let Some(signed) = self.signed.get(&digest) {
             return Ok(signed);
         }
-        let header = jsonwebtoken::decode_header(token).map_err(refused)?;
-        check_header(&header)?;
-        let key = self.keys.find(header.kid.as_deref(), header.alg)?;
-        let decoded = jsonwebtoken::decode::<RawClaims>(token, &key.key, &key.validation).map_err(refused)?;
+        let header = TokenHeader::of(token)?;
+        let key = self.keys.find(header.kid.as_deref(), header.algorithm)?;
+        let decoded = jsonwebtoken::decode::<Members>(token, &key.key, &key.validation).map_err(refused)?;
         let scope = if key.algorithm() == KeyAlgorithm::Hs256 { Scope::Node } else { Scope::Fleet };
         let signed = Arc::new(Signed { claims: Claims::try_from(decoded.claims)?, scope });
         self.signed.insert(digest, Arc::clone(&signed));
@@ -109,17 +126,6 @@ impl TokenVerifier {
             None => claims.roles.iter().fold(PermissionSet::EMPTY, |held, role| held.union(self.roles.expand(role))),
         }
     }
-}
-
-/// Nothing in a header says where a key is or what is to be trusted: `jku`, `x5u`, `jwk` and their kin are never looked at.
-fn check_header(header: &Header) -> Result<(), TokenError> {
-    // No extension is understood, so none may be critical (RFC 7515, section 4.1.11); jsonwebtoken doesn't look.
-    if header.crit.is_some() {
-        return Err(TokenError::Critical);
-    }
-    // A token for something else, such as an ID token or a logout token, must not be taken for one for access (RFC 8725, 3.11).
-    let is_expected = |kind: &str| ["JWT", "at+jwt"].iter().any(|expected| kind.eq_ignore_ascii_case(expected));
-    if header.typ.as_deref().is_none_or(is_expected) { Ok(()) } else { Err(TokenError::Type) }
 }
 
 /// Whom a token is for, and what it gives.
@@ -220,7 +226,8 @@ pub enum TokenError {
     /// It has more than 4096 bytes.
     #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
-    /// It is no JSON Web Token in compact form, or its header names no algorithm that is registered.
+    /// It is no JSON Web Token in compact form, or its header names no algorithm that is registered; or, where its signature is right, its
+    /// claims are no object in which each name stands once.
     #[error("the token is not a well-formed JSON Web Token")]
     Malformed,
     /// Its header names an algorithm that its key is not for, or that no key is for.
@@ -235,11 +242,14 @@ pub enum TokenError {
     /// Its signature is not that of its key.
     #[error("the token's signature does not match")]
     Signature,
+    /// Its signature is right, and this node can't tell whether it is still good.
+    #[error("this node's clock is behind a time that has been")]
+    ClockBehind,
     /// Its header has `crit`.
     #[error("the token's header asks for extensions that this agent does not know")]
     Critical,
     /// Its header says that it is something else.
-    #[error("the token is of another type than JWT or at+jwt")]
+    #[error("the token is of another type (typ) than JWT or at+jwt")]
     Type,
     /// One of its claims can't be taken.
     #[error(transparent)]
@@ -279,6 +289,32 @@ pub enum TokenError {
     SelfTest,
 }
 
+impl TokenError {
+    /// The reason as a caller is told it. Until a signature is right he may be anyone, and learns nothing that his token does not say:
+    /// not which keys there are, nor for what.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Algorithm | Self::UnknownKey | Self::NoKeyNamed | Self::Signature => {
+                "the token is not signed with a key of this node".to_owned()
+            }
+            Self::TooLong
+            | Self::Malformed
+            | Self::Critical
+            | Self::Type
+            | Self::ClockBehind
+            | Self::Claim(_)
+            | Self::Expired { .. }
+            | Self::NotYetValid { .. }
+            | Self::LivesTooLong { .. }
+            | Self::Issuer
+            | Self::Audience
+            | Self::Revoked
+            | Self::Issue(_)
+            | Self::SelfTest => self.to_string(),
+        }
+    }
+}
+
 /// The reason without the details, which can quote the token.
 #[expect(clippy::needless_pass_by_value, reason = "an error is mapped by value")]
 fn refused(error: JwtError) -> TokenError {
@@ -299,6 +335,8 @@ fn random_token_id() -> Result<String, KeyError> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use jsonwebtoken::Algorithm;
     use serde_json::value::RawValue;
 
@@ -511,27 +549,52 @@ mod tests {
     }
 
     #[test]
-    fn a_critical_header_is_refused() {
-        for critical in [vec![], vec!["b64".to_owned()], vec!["exp".to_owned()]] {
-            let mut header = Header::new(Algorithm::HS256);
-            header.crit = Some(critical);
-            assert!(matches!(verify(&signed_under(&header, &with(""))), Err(TokenError::Critical)));
+    fn a_header_that_asks_for_more_is_refused() {
+        for (header, reason) in [
+            (r#"{"alg":"HS256","crit":[]}"#, "asks for extensions"),
+            (r#"{"alg":"HS256","crit":["exp"],"exp":1}"#, "asks for extensions"),
+            (r#"{"alg":"HS256","crit":null}"#, "asks for extensions"),
+            (r#"{"alg":"HS256","typ":"logout+jwt"}"#, "another type"),
+            (r#"{"alg":"HS256","typ":null}"#, "another type"),
+        ] {
+            let told = refusal(&signed_under_encoded(&URL_SAFE_NO_PAD.encode(header)));
+            assert!(told.contains(reason), "{header}: {told}");
         }
+        verify(&signed_under_encoded(&URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"application/at+jwt"}"#)))
+            .unwrap();
     }
 
     #[test]
-    fn a_token_of_another_type_is_refused() {
-        let typed = |kind: Option<&str>| {
-            let mut header = Header::new(Algorithm::HS256);
-            header.typ = kind.map(str::to_owned);
-            verify(&signed_under(&header, &with("")))
-        };
-        for accepted in [None, Some("JWT"), Some("jwt"), Some("at+jwt"), Some("AT+JWT")] {
-            typed(accepted).unwrap();
+    fn a_stranger_does_not_learn_which_keys_there_are() {
+        let own = key().named(Some("own".to_owned()));
+        let ed = || SigningKey::random_ed25519().unwrap();
+        let keys = vec![
+            own.verifying().clone(),
+            ed().verifying().clone(),
+            ed().named(Some("x".to_owned())).verifying().clone(),
+        ];
+        let rules = Rules { leeway_s: 0, max_lifetime_s: None, issuers: Vec::new(), audiences: Vec::new() };
+        let verifier =
+            TokenVerifier::new(Keys::of(keys), Roles::new(&BTreeMap::new()), rules, RevokedTokens::default());
+        let claims = URL_SAFE_NO_PAD.encode(with(""));
+        let mut told = std::collections::BTreeSet::new();
+        for header in [
+            r#"{"alg":"HS256","kid":"own"}"#,
+            r#"{"alg":"HS256","kid":"other"}"#,
+            r#"{"alg":"HS256"}"#,
+            r#"{"alg":"EdDSA","kid":"own"}"#,
+            r#"{"alg":"EdDSA"}"#,
+            r#"{"alg":"RS256"}"#,
+            r#"{"alg":"PS512"}"#,
+        ] {
+            let token = format!("{}.{claims}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode([1; 64]));
+            let error = verifier.verify(&token, NOW_S).unwrap_err();
+            assert_ne!(error.told(), error.to_string(), "who runs the node is told more");
+            told.insert(error.told());
         }
-        for other in ["", "JOSE", "logout+jwt", "secevent+jwt", "JWT "] {
-            assert!(matches!(typed(Some(other)), Err(TokenError::Type)), "{other}");
-        }
+        assert_eq!(told.len(), 1, "{told:?}");
+        let signed = verifier.verify(&signed(&with(r#","nbf":1e12"#)), NOW_S).unwrap_err();
+        assert_eq!(signed.told(), signed.to_string(), "whose signature is right is told why");
     }
 
     #[test]
@@ -546,6 +609,22 @@ mod tests {
         let mut altered = token.into_bytes();
         *altered.last_mut().unwrap() ^= 1;
         assert!(verifier.verify(std::str::from_utf8(&altered).unwrap(), NOW_S).is_err());
+    }
+
+    #[test]
+    fn where_tokens_can_be_called_back_each_has_an_id() {
+        let told = |revoked: RevokedTokens, claims: &str| {
+            let rules = Rules { leeway_s: 0, max_lifetime_s: None, issuers: Vec::new(), audiences: Vec::new() };
+            let (keys, known) = (Keys::only(key().verifying()), Roles::new(&BTreeMap::new()));
+            let verified = TokenVerifier::new(keys, known, rules, revoked).verify(&signed(&with(claims)), NOW_S);
+            verified.map_or_else(|error| error.to_string(), |token| token.token_id.unwrap_or_default())
+        };
+        let list = || ["#1".to_owned()].into_iter().collect::<RevokedTokens>();
+        assert_eq!(told(list(), r##","jti":"#1""##), "the token has been revoked");
+        assert_eq!(told(list(), r#","jti":"1""#), "1");
+        assert_eq!(told(list(), ""), r#"the token's claim "jti" is missing"#);
+        assert_eq!(told(RevokedTokens::from_iter([]), ""), r#"the token's claim "jti" is missing"#, "an empty list");
+        assert_eq!(told(RevokedTokens::default(), ""), "");
     }
 
     #[test]

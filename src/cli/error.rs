@@ -95,7 +95,7 @@ impl From<RevokedError> for CliError {
     fn from(error: RevokedError) -> Self {
         let (exit, hint) = match &error {
             RevokedError::File(file) => of_file(file),
-            RevokedError::Line { .. } => (Exit::DataErr, None),
+            RevokedError::Encoding { .. } | RevokedError::Line { .. } => (Exit::DataErr, None),
         };
         Self { hint, ..Self::of(exit, &error) }
     }
@@ -131,6 +131,7 @@ impl From<TokenError> for CliError {
             | TokenError::UnknownKey
             | TokenError::NoKeyNamed
             | TokenError::Type
+            | TokenError::ClockBehind
             | TokenError::LivesTooLong { .. }
             | TokenError::Issuer
             | TokenError::Audience
@@ -152,8 +153,8 @@ impl From<PartError> for CliError {
             PartError::Tls(TlsError::File(ref file)) => Self::of_guarded(file, &error),
             PartError::Tls(
                 TlsError::Pem { .. }
-                | TlsError::LongChain { .. }
                 | TlsError::Key { .. }
+                | TlsError::LongChain { .. }
                 | TlsError::Authority { .. }
                 | TlsError::Verifier(_)
                 | TlsError::Pair { .. },

@@ -112,7 +112,8 @@ pub struct AuthConfig {
     /// The names that tokens for this node have in `aud`: its own, or that of a fleet. At least one where `keys` names keys. Default:
     /// none, and a token that names anybody is refused.
     pub audiences: Vec<String>,
-    /// The file with the IDs (`jti`) of tokens that are called back: an absolute path. Default: none (an empty string).
+    /// The file with the IDs (`jti`) of tokens that are called back: an absolute path; with it, a token without an ID is refused.
+    /// Default: none (an empty string).
     #[serde(serialize_with = "empty_for_none", deserialize_with = "none_for_empty")]
     pub revoked_tokens: Option<PathBuf>,
     /// `[auth.roles]`: names of roles, each 1 to 64 bytes, and what each holds, beside the built-in ones; one of a built-in

@@ -14,11 +14,13 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
+use jsonwebtoken::Algorithm;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Agent, Authority, Connection, Node, Request, TlsClient, eventually, now_s, progress, rounds, skipped,
+    AUDIENCE, Agent, Authority, Connection, ISSUER, Issuer, Node, Pair, Request, TlsClient, eventually, now_s,
+    progress, rounds, skipped,
 };
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -39,15 +41,19 @@ struct Clock(PathBuf);
 impl Clock {
     /// A node on which the wall clock shows `time`, in libfaketime's words. None where that library is missing; it says so loudly.
     fn of(time: &str) -> Option<(Node, Self)> {
+        // Tokens are good for longer than any clock here goes; while it is too early they are refused, each call with an entry.
+        let config =
+            "auth.max_lifetime_s = 0\naudit.denied_entries = 4096\n[limits]\npeer_per_s = 0\nfailures_per_min = 0\n";
+        Self::on(Node::new(config), time)
+    }
+
+    /// The same for this node.
+    fn on(node: Node, time: &str) -> Option<(Node, Self)> {
         let library = LIBRARY.replace("x86_64", std::env::consts::ARCH);
         if !Path::new(&library).exists() {
             skipped(&format!("this test needs libfaketime ({library})"));
             return None;
         }
-        // Tokens are good for longer than any clock here goes; while it is too early they are refused, each call with an entry.
-        let config =
-            "auth.max_lifetime_s = 0\naudit.denied_entries = 4096\n[limits]\npeer_per_s = 0\nfailures_per_min = 0\n";
-        let node = Node::new(config);
         let clock = Self(node.folder().join("clock"));
         clock.set(time);
         let node = node
@@ -85,6 +91,21 @@ impl Clock {
     }
 }
 
+/// Has the agent of a node, which is configured in this folder, show this certificate, and let in the fleet's manager by his.
+fn trust_certificates(folder: &Path, authority: &Authority, own: &Pair) {
+    for (name, text) in [("crt", &own.certificate), ("key", &own.key), ("ca", &authority.certificate)] {
+        fs::write(folder.join(name), text).unwrap();
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let (at, file) = (folder.display(), folder.join("nodeaudit.toml"));
+    let text = fs::read_to_string(&file).unwrap();
+    let tls = format!(
+        "{text}\n[tls]\ncertificate = \"{at}/crt\"\nkey = \"{at}/key\"\nclient_ca = \"{at}/ca\"\nclient_auth = \"required\"\n\
+         roles.\"CN=fleet-manager,O=Example\" = [\"read\"]\n"
+    );
+    fs::write(file, tls).unwrap();
+}
+
 #[test]
 fn a_certificate_that_expires_on_an_open_connection_counts_no_more() {
     let Some((node, clock)) = Clock::of("+0") else { return };
@@ -92,18 +113,7 @@ fn a_certificate_that_expires_on_an_open_connection_counts_no_more() {
     let manager = authority.issue_until("fleet-manager", now_s() + 86_400);
     let own = authority.issue("node");
     let folder = node.folder().to_owned();
-    for (name, text) in [("crt", &own.certificate), ("key", &own.key), ("ca", &authority.certificate)] {
-        fs::write(folder.join(name), text).unwrap();
-        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
-    }
-    let [certificate, key, ca] = ["crt", "key", "ca"].map(|name| folder.join(name));
-    let file = folder.join("nodeaudit.toml");
-    let text = fs::read_to_string(&file).unwrap();
-    let tls = format!(
-        "{text}\n[tls]\ncertificate = {certificate:?}\nkey = {key:?}\nclient_ca = {ca:?}\nclient_auth = \"required\"\n\
-         roles.\"CN=fleet-manager,O=Example\" = [\"read\"]\n"
-    );
-    fs::write(file, tls).unwrap();
+    trust_certificates(&folder, &authority, &own);
     let agent = node.over_tls(TlsClient::new(&authority.certificate, Some(&manager))).start();
 
     let mut connection = agent.connect();
@@ -287,10 +297,15 @@ fn a_restart_under_a_clock_that_went_back_goes_on_counting() {
 
 #[test]
 fn no_token_is_accepted_before_a_time_that_has_been() {
-    let Some((node, clock)) = Clock::of("+0") else { return };
+    let Some(issuer) = Issuer::new() else { return };
+    let config = "max_lifetime_s = 0\n[audit]\ndenied_entries = 4096\n[limits]\npeer_per_s = 0\nfailures_per_min = 0\n";
+    let Some((node, clock)) = Clock::on(issuer.node(config), "+0") else { return };
     let agent = node.start();
     let at = |agent: &Agent, iat: i64, exp: i64| {
-        let token = agent.sign(&json!({"sub": "ada", "roles": ["admin"], "iat": iat, "exp": exp}));
+        let claims = json!({
+            "sub": "ada", "roles": ["admin"], "iss": ISSUER, "aud": AUDIENCE, "iat": iat, "exp": exp,
+        });
+        let token = issuer.sign("ed", Algorithm::EdDSA, r#"{"alg":"EdDSA","kid":"ed"}"#, &claims.to_string());
         agent.call(&Request::get("/node/hostname").bearer(&token))
     };
     // An old token, accepted, says nothing of now; a new one does.
@@ -311,7 +326,31 @@ fn no_token_is_accepted_before_a_time_that_has_been() {
         assert_eq!(response.status, 401, "{}", response.text());
         assert!(response.text().contains("clock is behind"), "{}", response.text());
     }
+    let forged = issuer.sign("rsa", Algorithm::RS256, r#"{"alg":"EdDSA","kid":"ed"}"#, "{}");
+    let response = agent.call(&Request::get("/node/hostname").bearer(&forged));
+    assert!(!response.text().contains("clock"), "a stranger is not told: {}", response.text());
     assert_eq!(agent.call(&Request::get("/health")).status, 200);
     clock.set("+0");
     assert_eq!(at(&agent, now, now + hour).status, 200, "a clock that is set is believed again");
+}
+
+#[test]
+fn no_certificate_is_accepted_before_a_time_that_has_been() {
+    let authority = Authority::new();
+    let (manager, own) = (authority.issue("fleet-manager"), authority.issue("node"));
+    let node = Node::new("").over_tls(TlsClient::new(&authority.certificate, Some(&manager)));
+    let folder = node.folder().to_owned();
+    trust_certificates(&folder, &authority, &own);
+    fs::create_dir(node.state_dir()).unwrap();
+    fs::set_permissions(node.state_dir(), fs::Permissions::from_mode(0o700)).unwrap();
+    let floor = node.state_dir().join("time.floor");
+    fs::write(&floor, format!("{}\n", now_s() + 3_600)).unwrap();
+    let agent = node.start();
+    let refused = agent.call(&Request::get("/node/hostname"));
+    assert_eq!(refused.status, 401);
+    assert!(refused.text().contains("clock is behind"), "{}", refused.text());
+    let (node, _) = agent.stop(Signal::SIGTERM);
+    fs::remove_file(floor).unwrap();
+    let agent = node.start();
+    assert_eq!(agent.call(&Request::get("/node/hostname")).status, 200, "the control");
 }

@@ -237,6 +237,7 @@ fn the_agent_does_not_start_with_a_key_that_is_no_good() {
         ("keys", file("text.pem", b"hello", 0o644), 65, "not PEM"),
         ("keys", file("set.json", b"{}", 0o644), 65, "not a well-formed JSON Web Key"),
         ("revoked_tokens", file("revoked", b"\x07\n", 0o644), 65, "revoked:1"),
+        ("revoked_tokens", file("commented", b"t1 # stolen\n", 0o644), 65, "commented:1: not one ID and nothing else"),
     ];
     for (key, path, code, reason) in catalogue {
         let value = if key == "keys" { format!("[{path:?}]") } else { format!("{path:?}") };
@@ -247,7 +248,6 @@ fn the_agent_does_not_start_with_a_key_that_is_no_good() {
     }
 }
 
-#[test]
 #[test]
 fn a_file_that_is_not_named_as_a_key_is_ignored_and_the_log_says_so() {
     let Some(issuer) = Issuer::new() else { return };
@@ -285,6 +285,7 @@ fn without_a_folder_of_credentials_no_file_is_one() {
     assert_eq!(log(node().variable("CREDENTIALS_DIRECTORY", folder.path())), "");
 }
 
+#[test]
 fn a_hangup_before_the_first_call_does_not_end_the_agent() {
     let Some(issuer) = Issuer::new() else { return };
     let agent = issuer.node("").start();

@@ -72,6 +72,13 @@ impl<'a> Forger<'a> {
             ("unknown crit", r#"{"alg":"EdDSA","kid":"ed","crit":["x"],"x":1}"#),
             ("crit b64", r#"{"alg":"EdDSA","kid":"ed","crit":["b64"],"b64":false}"#),
             ("crit empty", r#"{"alg":"EdDSA","kid":"ed","crit":[]}"#),
+            ("crit null", r#"{"alg":"EdDSA","kid":"ed","crit":null}"#),
+            ("kid null", r#"{"alg":"EdDSA","kid":null}"#),
+            ("typ null", r#"{"alg":"EdDSA","kid":"ed","typ":null}"#),
+            ("typ in a list", r#"{"alg":"EdDSA","kid":"ed","typ":["JWT"]}"#),
+            ("typ of a logout token, in full", r#"{"alg":"EdDSA","kid":"ed","typ":"application/logout+jwt"}"#),
+            ("typ of another tree", r#"{"alg":"EdDSA","kid":"ed","typ":"text/at+jwt"}"#),
+            ("an unknown member twice", r#"{"alg":"EdDSA","kid":"ed","x":1,"x":1}"#),
             ("kid unknown", r#"{"alg":"EdDSA","kid":"other"}"#),
             ("kid twice", r#"{"alg":"EdDSA","kid":"other","kid":"ed"}"#),
             ("kid a path", r#"{"alg":"EdDSA","kid":"../public/ed"}"#),
@@ -106,6 +113,16 @@ impl<'a> Forger<'a> {
                 .to_owned(),
         ] {
             self.add(&format!("another's key under {header}"), self.issuer.sign("mallory", Algorithm::EdDSA, &header, &self.claims));
+        }
+        // Its public half is still in the folder, under a name that puts it out of force.
+        self.issuer.make("retired", &["-algorithm", "ed25519"]);
+        let of_retired = |ending: &str| self.issuer.public_keys().join(format!("retired.{ending}"));
+        fs::copy(of_retired("pem"), of_retired("pem~")).unwrap();
+        fs::rename(of_retired("pem"), of_retired("pem.disabled")).unwrap();
+        for kid in ["retired", "retired.pem", "retired.pem~", "retired.pem.disabled"] {
+            let header = format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#);
+            let token = self.issuer.sign("retired", Algorithm::EdDSA, &header, &self.claims);
+            self.add(&format!("a key out of force as {kid}"), token);
         }
         for kid in ["rsa", "ec", "ed"] {
             for header in [format!(r#"{{"alg":"HS256","kid":"{kid}"}}"#), r#"{"alg":"HS256"}"#.to_owned()] {
@@ -172,6 +189,10 @@ impl<'a> Forger<'a> {
             ("sub with an escape", json!({"sub": "ada\u{1b}[2J"})),
             ("sub with a NUL", json!({"sub": "ada\0"})),
             ("sub right to left", json!({"sub": "ada\u{202e}"})),
+            ("sub with a mark of direction", json!({"sub": "ada\u{200f}"})),
+            ("sub with an Arabic mark of direction", json!({"sub": "ada\u{61c}"})),
+            ("sub with something that nobody sees", json!({"sub": "ada\u{200b}"})),
+            ("sub with a byte order mark", json!({"sub": "\u{feff}ada"})),
             ("iss missing", json!({"iss": null})),
             ("iss another", json!({"iss": "https://evil.test"})),
             ("iss in a list", json!({"iss": [ISSUER]})),
@@ -184,6 +205,10 @@ impl<'a> Forger<'a> {
             ("aud a list with a number", json!({"aud": [AUDIENCE, 1]})),
             ("aud an object", json!({"aud": {AUDIENCE: true}})),
             ("jti revoked", json!({"jti": "called-back"})),
+            ("jti revoked, behind a mark", json!({"jti": "first"})),
+            ("jti revoked, like a comment", json!({"jti": "#1"})),
+            ("jti revoked, with blanks", json!({"jti": "  blanks "})),
+            ("jti missing, so never to be called back", json!({"jti": null})),
             ("jti a number", json!({"jti": 1})),
             ("roles a string", json!({"roles": "admin"})),
             ("roles an object", json!({"roles": {"admin": true}})),
