@@ -98,7 +98,9 @@ fn nothing_that_a_caller_keeps_secret_reaches_the_ring_or_the_log() {
     drop(node);
 }
 
-/// The memory of a process that it can write to. None where it can't be read.
+const PAGE_BYTES: usize = 4096;
+
+/// The memory of a process that it can write to, without pages of zeros, which are most of it. None where it can't be read.
 fn memory(pid: u32) -> Option<Vec<u8>> {
     let mut memory = fs::File::open(format!("/proc/{pid}/mem")).ok()?;
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
@@ -107,8 +109,10 @@ fn memory(pid: u32) -> Option<Vec<u8>> {
         let (from, to) = line.split_once(' ')?.0.split_once('-')?;
         let [from, to] = [from, to].map(|address| u64::from_str_radix(address, 16).unwrap());
         memory.seek(SeekFrom::Start(from)).ok()?;
+        let mut region = Vec::new();
         // What can't be read, such as a page that was given back meanwhile, holds nothing.
-        let _ = (&mut memory).take(to - from).read_to_end(&mut found);
+        let _ = (&mut memory).take(to - from).read_to_end(&mut region);
+        found.extend(region.chunks(PAGE_BYTES).filter(|page| *page != [0; PAGE_BYTES]).flatten());
     }
     Some(found)
 }
