@@ -1,7 +1,8 @@
 //! Comma-separated values (RFC 4180), for spreadsheets.
 //!
 //! What callers wrote is in there, and spreadsheets run what looks like a formula. So a text that begins like one gets an apostrophe
-//! before it.
+//! before it. Where commas stand in numbers, spreadsheets separate at semicolons instead, whatever is quoted: there a text begins behind
+//! each of them.
 
 use std::fmt::Write as _;
 
@@ -72,15 +73,27 @@ impl Row {
 
     /// A value of a caller.
     pub(crate) fn text(&mut self, text: &str) {
-        let is_formula =
-            text.starts_with(['=', '+', '-', '@', '\t', '\r', '\'', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
-        let apostrophe = if is_formula { "'" } else { "" };
-        if text.contains(['"', ',', '\r', '\n', ';', ' ', '\t']) {
-            self.plain(format_args!("\"{apostrophe}{}\"", text.replace('"', "\"\"")));
-        } else {
-            self.plain(format_args!("{apostrophe}{text}"));
+        let is_quoted = text.contains(['"', ',', '\r', '\n', ';', ' ', '\t']);
+        let quote = if is_quoted { "\"" } else { "" };
+        self.0.push_str(quote);
+        for (index, part) in text.split(';').enumerate() {
+            if index > 0 {
+                self.0.push(';');
+            }
+            if is_formula(part) {
+                self.0.push('\'');
+            }
+            self.0.push_str(&part.replace('"', "\"\""));
         }
+        self.0.push_str(quote);
+        self.0.push(',');
     }
+}
+
+/// Whether a spreadsheet would run it. One that separates at semicolons takes off quotes that stand at the beginning.
+fn is_formula(text: &str) -> bool {
+    text.trim_start_matches(['"', ' '])
+        .starts_with(['=', '+', '-', '@', '\t', '\r', '\'', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
 }
 
 #[cfg(test)]
@@ -94,6 +107,13 @@ mod tests {
             row.text(text);
         }
         let expected = "'=1+1,'+1,'-1,'@SUM(A1),\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\",a=1,,\"a,b\",''x,";
+        assert_eq!(row.0, expected);
+        let mut row = Row::new();
+        for text in ["/a;=1+1;b", "Mozilla/5.0 (X11; Linux; +http://x)", "a;\"=1\"", " =1", "\"-1"] {
+            row.text(text);
+        }
+        let expected =
+            "\"/a;'=1+1;b\",\"Mozilla/5.0 (X11; Linux;' +http://x)\",\"a;'\"\"=1\"\"\",\"' =1\",\"'\"\"-1\",";
         assert_eq!(row.0, expected);
     }
 }
