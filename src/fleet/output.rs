@@ -42,4 +42,10 @@ impl Output {
         self.bytes += lines.len() as u64;
         Ok(())
     }
+
+    /// Cuts off what stands behind `bytes`. Where that fails too, the next run does it, or puts the file aside.
+    pub(super) fn cut(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        let _ = self.file.set_len(bytes);
+    }
 }

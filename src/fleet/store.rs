@@ -118,8 +118,19 @@ fn put_aside(path: &Path) -> io::Result<()> {
 }
 
 impl Kept {
-    /// Adds lines, then moves the cursor behind them.
-    pub(super) fn add(&mut self, lines: &[u8], mut place: Place) -> Result<(), StoreError> {
+    /// Adds lines, then moves the cursor behind them. Where that fails, as on a full disk, nothing of them stays.
+    pub(super) fn add(&mut self, lines: &[u8], place: Place) -> Result<(), StoreError> {
+        let before = self.output.bytes;
+        let added = self.try_add(lines, place);
+        // What fails last is the sync behind the rename: then the cursor has moved all the same.
+        let accounted = || Place::load(&self.place_path).map(|place| place.map_or(0, |place| place.output_bytes));
+        if added.is_err() && accounted().is_ok_and(|accounted| accounted <= before) {
+            self.output.cut(before);
+        }
+        added
+    }
+
+    fn try_add(&mut self, lines: &[u8], mut place: Place) -> Result<(), StoreError> {
         if !lines.is_empty() {
             self.output.append(lines).map_err(failed(&self.output_path))?;
         }

@@ -222,6 +222,35 @@ fn a_run_that_is_killed_at_each_step_of_storing_repeats_nothing_and_misses_nothi
 }
 
 #[test]
+fn a_run_that_can_not_write_leaves_nothing_half_behind() {
+    let agent = Agent::start();
+    let pulling = Pulling::of("a", &agent);
+    call(&agent, 100);
+    let limited = |blocks: u32| {
+        let pull = pulling.command(&[]);
+        let mut shell = std::process::Command::new("/bin/sh");
+        // A file that may not grow gives the error that a full disk gives, in the middle of a line.
+        shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
+        let output = shell.arg(pull.get_program()).args(pull.get_args()).env_clear().output().unwrap();
+        assert_eq!(output.status.code(), Some(69), "{output:?}");
+    };
+    // The cursor has no room, then the entries have none.
+    for blocks in [0, 1, 1] {
+        limited(blocks);
+        assert_eq!(fs::metadata(pulling.out("a.ndjson")).map_or(0, |file| file.len()), 0);
+    }
+    pulling.run(0);
+    let held = pulling.seqs("a").len();
+    assert!(!pulling.out("a.ndjson.1").exists(), "there was nothing to keep");
+    call(&agent, 100);
+    limited(50);
+    assert_eq!(pulling.seqs("a").len(), held, "whole lines, all of them accounted for");
+    pulling.run(0);
+    let seqs = pulling.seqs("a");
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_file_that_was_moved_away_is_begun_anew_and_a_folder_in_use_is_left_alone() {
     let agent = Agent::start();
     call(&agent, 10);
