@@ -207,7 +207,7 @@ async fn list(
     request: HttpRequest,
 ) -> Result<Either<EventStream, Fresh<ReadPage>>, ApiError> {
     let mut query = Query::of(&request)?;
-    match Listing::asked_for(query.take("format").as_deref(), accept(&request))? {
+    match Listing::asked_for(query.take("format").as_deref(), &accept(&request))? {
         Listing::Events => EventStream::begin(state.into_inner(), &request, query).await.map(Either::Left),
         Listing::Page(format) => page(&state, &request, query, format).await.map(Either::Right),
     }
@@ -234,8 +234,10 @@ async fn page(
     Ok(Fresh::Answer(Some(tag), page.read(state, patience).await?))
 }
 
-fn accept(request: &HttpRequest) -> &str {
-    request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default()
+/// What is wanted; the header can come in several lines.
+fn accept(request: &HttpRequest) -> String {
+    let lines = request.headers().get_all(ACCEPT).filter_map(|accept| accept.to_str().ok());
+    lines.collect::<Vec<_>>().join(",")
 }
 
 async fn get(state: web::Data<AppState>, id: web::Path<String>) -> Result<Json, ApiError> {
@@ -267,7 +269,7 @@ async fn export(state: web::Data<AppState>, request: HttpRequest) -> Result<Expo
     let mut query = Query::of(&request)?;
     let format = match query.take("format") {
         Some(name) => Format::named(&name)?,
-        None => Format::accepted(accept(&request)),
+        None => Format::accepted(&accept(&request)),
     };
     let filter = query.take_filter()?;
     query.finish()?;

@@ -3,6 +3,8 @@
 pub(crate) mod csv;
 mod journal;
 
+use std::cmp::Reverse;
+
 use schemars::JsonSchema;
 
 use super::ApiError;
@@ -33,19 +35,15 @@ impl Format {
         named.ok_or_else(|| ApiError::BadRequest("format takes json, ndjson, csv or journal.".to_owned()))
     }
 
-    /// The format that an `Accept` header (RFC 9110, section 12.5.1) weighs most; JSON where it names none of ours, and the first one
-    /// named of those that weigh the same.
+    /// The format that an `Accept` header weighs most; JSON where it names none of ours.
     pub(super) fn accepted(accept: &str) -> Self {
-        most_wanted(accept, Self::of_media_type).unwrap_or(Self::Json)
+        most_wanted(accept, Self::offers()).unwrap_or(Self::Json)
     }
 
-    fn of_media_type(media_type: &str) -> Option<Self> {
-        match media_type {
-            "application/ndjson" => Some(Self::Ndjson),
-            "*/*" | "application/*" => Some(Self::Json),
-            "text/*" => Some(Self::Csv),
-            _ => Self::ALL.into_iter().find(|format| format.media_type().split(';').next() == Some(media_type)),
-        }
+    /// Each with its media type.
+    fn offers() -> impl Iterator<Item = (&'static str, Self)> {
+        let of = |format: Self| (format.media_type().split(';').next().unwrap_or_default(), format);
+        Self::ALL.into_iter().map(of).chain([("application/ndjson", Self::Ndjson)])
     }
 
     /// The value of `format` for it.
@@ -120,15 +118,23 @@ impl Format {
     }
 }
 
-/// What an `Accept` header weighs most of what `offered` knows by its media type; the first one named of those that weigh the same.
-fn most_wanted<T>(accept: &str, offered: impl Fn(&str) -> Option<T>) -> Option<T> {
-    let ranges = accept.split(',').filter_map(|range| {
+/// What an `Accept` header (RFC 9110, section 12.5.1) weighs most of what is offered by its media type. Each has the weight of the range
+/// that fits it most exactly; of those that weigh the same, it is the one whose range is named first, then the one offered first.
+fn most_wanted<T>(accept: &str, offers: impl Iterator<Item = (&'static str, T)>) -> Option<T> {
+    let range = |range: &str| {
         let mut parts = range.split(';').map(str::trim);
-        let format = offered(&parts.next()?.to_ascii_lowercase())?;
-        Some((weight(parts), format))
+        let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+        (media_type, weight(parts))
+    };
+    let ranges: Vec<_> = accept.split(',').map(range).collect();
+    let weighed = offers.filter_map(|(media_type, offer)| {
+        let (kind, _) = media_type.split_once('/')?;
+        let exact = [media_type.to_owned(), format!("{kind}/*"), "*/*".to_owned()];
+        let index = exact.iter().find_map(|name| ranges.iter().position(|(range, _)| range == name))?;
+        Some(((ranges[index].1, Reverse(index)), offer))
     });
-    let best = ranges.filter(|(weight, _)| *weight > 0).reduce(|best, next| if next.0 > best.0 { next } else { best });
-    best.map(|(_, format)| format)
+    let best = weighed.filter(|((weight, _), _)| *weight > 0);
+    best.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, offer)| offer)
 }
 
 /// How the list is told: in pages, or as it grows.
@@ -167,14 +173,11 @@ impl Listing {
         match name {
             Some(Self::EVENTS_NAME) => Ok(Self::Events),
             Some(name) => Format::named(name).map(Self::Page).map_err(wrong),
-            None => Ok(most_wanted(accept, Self::of_media_type).unwrap_or(Self::Page(Format::Json))),
-        }
-    }
-
-    fn of_media_type(media_type: &str) -> Option<Self> {
-        match media_type {
-            Self::EVENTS => Some(Self::Events),
-            _ => Format::of_media_type(media_type).map(Self::Page),
+            None => {
+                let pages = Format::offers().map(|(media_type, format)| (media_type, Self::Page(format)));
+                let offers = pages.chain([(Self::EVENTS, Self::Events)]);
+                Ok(most_wanted(accept, offers).unwrap_or(Self::Page(Format::Json)))
+            }
         }
     }
 }
@@ -191,18 +194,31 @@ mod tests {
             "application/json",
             "text/html, application/json;q=0.9, application/x-ndjson;q=0.1",
             "image/png",
+            "text/csv;q=0.5, */*",
+            "application/json, text/plain, */*",
         ];
         for accept in json {
             assert_eq!(Format::accepted(accept), Format::Json, "{accept}");
         }
-        for accept in
-            ["application/x-ndjson", "application/x-ndjson;q=0.5, */*;q=0.1", "application/ndjson, text/csv;q=0.9"]
-        {
+        for accept in [
+            "application/x-ndjson",
+            "application/x-ndjson;q=0.5, */*;q=0.1",
+            "application/ndjson, text/csv;q=0.9",
+            // What is named holds against a star, wherever it stands.
+            "application/*, application/json;q=0",
+            "application/json;q=0, */*;q=0.1",
+        ] {
             assert_eq!(Format::accepted(accept), Format::Ndjson, "{accept}");
         }
-        for accept in ["text/csv", "application/json;q=0, text/csv;q=0.1", "TEXT/CSV; charset=utf-8; q=1.0"] {
+        for accept in ["text/csv", "text/*", "application/json;q=0, text/csv;q=0.1", "TEXT/CSV; charset=utf-8; q=1.0"] {
             assert_eq!(Format::accepted(accept), Format::Csv, "{accept}");
         }
         assert_eq!(Format::accepted("application/vnd.fdo.journal"), Format::Journal);
+        for accept in ["text/event-stream", "text/event-stream, */*;q=0.5", "text/csv;q=0, text/*"] {
+            assert_eq!(Listing::asked_for(None, accept).unwrap(), Listing::Events, "{accept}");
+        }
+        for accept in ["text/*", "*/*", "text/event-stream;q=0, */*"] {
+            assert_ne!(Listing::asked_for(None, accept).unwrap(), Listing::Events, "{accept}");
+        }
     }
 }
