@@ -65,6 +65,60 @@ fn a_table_has_what_an_object_has_and_no_formula() {
     }
 }
 
+/// Entries in an export of that format, and how many it says were evicted meanwhile.
+fn told(format: &str, text: &str) -> (u64, u64) {
+    let of_json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let behind = |mark: &str| text.rsplit_once(mark).unwrap().1.trim_end().parse::<u64>().unwrap();
+    let count = |mark: &str| text.matches(mark).count() as u64;
+    match format {
+        "json" => {
+            let object = of_json(text);
+            let items = object["items"].as_array().unwrap().len() as u64;
+            assert_eq!(object["total_items"], items);
+            (items, object["evicted_items"].as_u64().unwrap())
+        }
+        "ndjson" => {
+            let last = of_json(text.lines().last().unwrap());
+            (count("\"seq\":"), last["gap"]["evicted_items"].as_u64().unwrap())
+        }
+        // The first line has the names of the columns.
+        "csv" => (count("\r\n") - 2, behind("\r\n#gap,evicted_items,")),
+        _ => (count("\nNODEAUDIT_SEQ="), behind("\nNODEAUDIT_GAP=")),
+    }
+}
+
+#[test]
+fn readers_who_are_slow_keep_nobody_from_reading_and_are_told_what_was_evicted_meanwhile() {
+    let agent = Node::new("server.write_timeout_ms = 120000\naudit.max_entries = 1600\n").start();
+    let token = agent.token(&["admin"]);
+    // More of them than the kernel holds back for someone who does not read.
+    let long =
+        Request::get(&format!("/node/{}", "x".repeat(1_000))).header("User-Agent", "x".repeat(250)).bearer(&token);
+    let mut connection = Connection::open(agent.address());
+    (0..1_500).for_each(|_| drop(connection.call(&long)));
+    let held = agent.read("/audit/status")["entries"].as_u64().unwrap();
+    // More than there are places for readers of the ring.
+    let exports = ["json", "ndjson", "csv", "journal", "json", "ndjson"].map(|format| {
+        let mut export = Connection::open(agent.address());
+        export.send(&Request::get(&format!("/audit/export?format={format}")).bearer(&token).whole());
+        assert_eq!(export.receive_head().status, 200);
+        (format, export)
+    });
+    // Such a page is read from the file.
+    assert_eq!(agent.read("/audit?operation_id=GetAuditStatus")["total_items"], 1);
+    (0..1_500).for_each(|_| drop(connection.call(&long)));
+    for (before, (format, mut export)) in (1..).zip(exports) {
+        let mut text = Vec::new();
+        while let Some(chunk) = export.chunk().unwrap() {
+            text.extend(chunk);
+        }
+        let (entries, evicted) = told(format, std::str::from_utf8(&text).unwrap());
+        assert!(evicted > 0, "{format}: the export did not fit what the kernel holds back");
+        // Whoever began before has an entry by then.
+        assert_eq!(entries + evicted, held + before, "{format}");
+    }
+}
+
 /// The query that the header `Link` has for what comes next.
 fn next(page: &Response) -> Option<String> {
     let links = page.header("Link")?;
