@@ -4,12 +4,15 @@ use std::io::Write as _;
 
 use actix_web::HttpRequest;
 use actix_web::HttpResponseBuilder;
-use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, VARY};
+use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderName, HeaderValue, VARY};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 /// A body below this is hardly smaller compressed.
 const BYTES_MIN: usize = 1024;
+
+/// What of a request decides which form an answer has.
+pub(super) const VARIES: (HeaderName, HeaderValue) = (VARY, HeaderValue::from_static("accept, accept-encoding"));
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +61,7 @@ impl Encoding {
 
     /// Says in the response how its body is written.
     pub(super) fn tell(self, response: &mut HttpResponseBuilder) {
-        response.insert_header((VARY, HeaderValue::from_static("accept, accept-encoding")));
+        response.insert_header(VARIES);
         if self == Self::Gzip {
             response.insert_header((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }

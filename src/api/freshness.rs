@@ -11,6 +11,7 @@ use actix_web::http::header::{ETAG, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, Responder, body::BoxBody};
 use tokio::time::{Instant, timeout_at};
 
+use super::encoding::VARIES;
 use super::{ApiError, AppState};
 use crate::audit::Seq;
 use crate::decimal;
@@ -104,7 +105,10 @@ impl<T: Responder<Body = BoxBody>> Responder for Fresh<T> {
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
         match self {
-            Self::Known(tag) => HttpResponse::NotModified().insert_header((ETAG, tag.to_string())).finish(),
+            // With what a cache needs to know which of its answers is meant (RFC 9110, section 15.4.5).
+            Self::Known(tag) => {
+                HttpResponse::NotModified().insert_header((ETAG, tag.to_string())).insert_header(VARIES).finish()
+            }
             Self::Answer(tag, answer) => {
                 let mut response = answer.respond_to(request);
                 if let Some(tag) = tag {

@@ -28,6 +28,7 @@ fn reading_the_log_is_no_news_and_all_else_is() {
             let same = poll(&agent, "", &[("If-None-Match", &tag)]);
             assert_eq!((same.status, same.body.len()), (304, 0));
             assert_eq!(same.header("ETag"), Some(tag.as_str()));
+            assert_eq!(same.header("Vary"), first.header("Vary"), "as the answer that it stands for");
             assert!(!same.audit_id().is_empty(), "it is an entry all the same");
         }
         let list = format!("\"x\", {}", tag.trim_start_matches("W/"));
