@@ -231,7 +231,9 @@ async fn page(
     }
     // Of what comes from here on, the page may have a part.
     let tag = Tag::now(state);
-    Ok(Fresh::Answer(Some(tag), page.read(state, patience).await?))
+    let page = page.read(state, patience).await?;
+    // What the store can't write now is in the tag and not in the page.
+    Ok(Fresh::Answer(Some(tag).filter(|_| page.is_whole()), page))
 }
 
 /// What is wanted; the header can come in several lines.

@@ -54,6 +54,10 @@ fn a_program_that_never_ends_its_read_can_not_make_the_ring_grow() {
     assert_eq!(status["health"], "failing", "{status}");
     assert!(status["failure"].as_str().unwrap().contains("WAL is full"), "{status}");
     assert!(status["bytes"].as_u64() <= status["max_bytes"].as_u64(), "{status}");
+    // What can't be shown now has to be news once it can be: no tag says that the caller has it.
+    let page = agent.call(&Request::get("/audit").bearer(&agent.token(&["auditor"])));
+    assert!(page.header("Audit-Pending").is_some(), "{page:?}");
+    assert_eq!((page.status, page.header("ETag")), (200, None));
     reader.execute_batch("COMMIT").unwrap();
     eventually("a store that works again", || (agent.call(&Request::get("/health/ready")).status == 200).then_some(()));
 }

@@ -39,6 +39,13 @@ pub(in crate::api) struct ReadPage {
     pub(super) pending: Pending,
 }
 
+impl ReadPage {
+    /// Whether all that was recorded before it could be shown.
+    pub(in crate::api) const fn is_whole(&self) -> bool {
+        self.pending.0 == 0
+    }
+}
+
 impl Responder for ReadPage {
     type Body = BoxBody;
 
