@@ -47,7 +47,7 @@ impl Page {
         let offset = query.take_number("offset")?.unwrap_or(0);
         let mut seq = |name| query.take_number(name).map(|number| number.map(Seq));
         let (as_of, after, before) = (seq("as_of")?, seq("after")?, seq("before")?);
-        let cursor = Cursor { after, before, ..query.take_cursor()? };
+        let cursor = Cursor { after, before, ..query.take_cursor(as_of.or(after).or(before))? };
         // Above every seq that is given.
         let top = |seq: Option<Seq>| seq.map_or(u64::MAX >> 1, |Seq(seq)| seq + 1);
         let below = top(as_of).min(before.map_or(u64::MAX >> 1, |Seq(before)| before));

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, web};
 use uuid::Uuid;
 
 use super::ApiError;
-use crate::audit::{Cursor, Filter, Known};
+use crate::audit::{Cursor, Filter, Known, Seq};
 use crate::decimal;
 use crate::host::clock;
 
@@ -45,17 +45,17 @@ impl Query {
         (1..=100).contains(&limit).then_some(limit).ok_or_else(wrong)
     }
 
-    /// Takes what says of a place in the log where it is: the ring, and what is accounted for.
-    pub(super) fn take_cursor(&mut self) -> Result<Cursor, ApiError> {
+    /// Takes what says of a place in the log where it is: the ring, and what is accounted for. Without a place it would say nothing.
+    pub(super) fn take_cursor(&mut self, place: Option<Seq>) -> Result<Cursor, ApiError> {
         let wrong = |details: &str| ApiError::BadRequest(details.to_owned());
         let epoch = self.take("epoch").map(|text| Uuid::try_parse(&text)).transpose();
         let known =
             self.take("known").map(|text| Known::parse(&text).ok_or(wrong("known takes what a cursor has as such.")));
-        Ok(Cursor {
-            epoch: epoch.map_err(|_| wrong("epoch takes a UUID."))?,
-            known: known.transpose()?,
-            ..Cursor::default()
-        })
+        let (epoch, known) = (epoch.map_err(|_| wrong("epoch takes a UUID."))?, known.transpose()?);
+        if place.is_none() && (epoch.is_some() || known.is_some()) {
+            return Err(wrong("epoch and known go with a place in the log, such as after."));
+        }
+        Ok(Cursor { epoch, known, ..Cursor::default() })
     }
 
     /// Takes everything that chooses entries by what they say.

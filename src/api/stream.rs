@@ -92,7 +92,7 @@ impl EventStream {
     pub(super) async fn begin(state: Arc<AppState>, request: &HttpRequest, mut query: Query) -> Result<Self, ApiError> {
         let filter = query.take_filter()?;
         let after = query.take_number("after")?.map(Seq);
-        let mut cursor = Cursor { after, ..query.take_cursor()? };
+        let mut cursor = Cursor { after, ..query.take_cursor(after)? };
         query.finish()?;
         if let Some(id) = request.headers().get(LAST_EVENT_ID).filter(|id| !id.is_empty()) {
             let id = id.to_str().ok().and_then(EventId::parse);

@@ -226,6 +226,11 @@ fn another_ring_is_told_and_so_is_a_place_that_is_in_none() {
     for wrong in ["?epoch=x&after=1", "?known=1.2&after=1", "?known=1.2.3.4&after=1", "?after=-1", "?known=+1.2.3"] {
         assert_is_error(&get(wrong), 400);
     }
+    for placeless in
+        [format!("?epoch={other}"), "?known=1.2.3&limit=5".to_owned(), format!("?format=sse&epoch={other}")]
+    {
+        assert!(assert_is_error(&get(&placeless), 400).contains("epoch and known"), "{placeless}");
+    }
     let seqs = |query: &str| -> Vec<u64> {
         let page = get(query).json();
         page["items"].as_array().unwrap().iter().map(|entry| entry["seq"].as_u64().unwrap()).collect()
