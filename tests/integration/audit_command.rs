@@ -220,6 +220,22 @@ fn a_reader_who_has_seen_enough_ends_it_quietly() {
 }
 
 #[test]
+fn who_follows_a_log_without_entries_sees_the_first_one() {
+    let agent = Agent::start();
+    let mut tail = audit(&agent, &["tail", "-o", "ndjson"]);
+    let mut tail = tail.stdout(Stdio::piped()).spawn().unwrap();
+    let output = tail.stdout.take().unwrap();
+    let _tail = Killed::new(tail);
+    let ring = agent.node().state_dir().join(nodeaudit::audit::ring::FILE_NAME);
+    let ring = rusqlite::Connection::open_with_flags(ring, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let count = "SELECT count(*) FROM read";
+    eventually("its first call", || (ring.query_row(count, [], |row| row.get(0)) == Ok(1_u64)).then_some(()));
+    let called = agent.call(&Request::get("/health"));
+    let line = BufReader::new(output).lines().next().expect("it goes on").unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["id"], called.audit_id());
+}
+
+#[test]
 fn who_follows_sees_each_entry_once_and_goes_on_when_the_agent_is_back() {
     let agent = Agent::start();
     let address = agent.address();

@@ -123,18 +123,28 @@ impl List {
             body.extend_from_slice(&items.body);
         }
         let (list, epoch, known) = (&self, search.epoch(), search.known());
-        let mut links = Links::default();
-        if let (Some(as_of), Some((first, last))) = (search.as_of, items.ends) {
+        let (mut links, as_of) = (Links::default(), search.as_of);
+        if let Some((first, last)) = items.ends {
             if search.has_older() {
                 links.add("next", list.query(&[("as_of", as_of), ("before", last)], epoch, Some(known)));
             }
             if offset > 0 {
                 links.add("prev", list.query(&[("as_of", as_of), ("after", first)], epoch, None));
             }
-            links.add("first", list.query(&[("as_of", as_of)], epoch, None));
         }
-        let (format, as_of) = (self.format, search.as_of);
-        Ok(ReadPage { body, format, epoch, as_of, total: Some(total), more: None, gap: None, links, pending })
+        links.add("first", list.query(&[("as_of", as_of)], epoch, None));
+        let format = self.format;
+        Ok(ReadPage {
+            body,
+            format,
+            epoch,
+            as_of: Some(as_of),
+            total: Some(total),
+            more: None,
+            gap: None,
+            links,
+            pending,
+        })
     }
 
     /// Reads on; where there is nothing, when something comes that is more than another reading of the log, or patience ends.

@@ -139,15 +139,16 @@ impl Known {
 }
 
 /// What a ring says of its past.
-struct Past {
+pub(super) struct Past {
     held: [Held; 3],
     /// The seq before the ring's first.
     base: Seq,
-    newest: Seq,
+    /// That of the newest entry; the base where it holds none.
+    pub(super) newest: Seq,
 }
 
 impl Past {
-    fn read(transaction: &Transaction<'_>, memory: &mut Memory) -> rusqlite::Result<Self> {
+    pub(super) fn read(transaction: &Transaction<'_>, memory: &mut Memory) -> rusqlite::Result<Self> {
         let held = held(transaction)?;
         let base = transaction.prepare_cached("SELECT seq_base FROM ring")?.query_row([], |row| row.get(0)).map(Seq)?;
         let mut newest = base;

@@ -6,7 +6,7 @@
 use rusqlite::Transaction;
 use uuid::Uuid;
 
-use super::cursor::Known;
+use super::cursor::{Known, Past};
 use super::merge::{Order, Span, count, merge};
 use super::predicate::{Predicate, takes};
 use super::rows::Memory;
@@ -44,8 +44,8 @@ pub struct Search {
     scan: Scan,
     skip: u64,
     limit: u64,
-    /// The seq of the newest entry that the ring held at the beginning; none where it held none.
-    pub as_of: Option<Seq>,
+    /// The seq of the newest entry that the ring held at the beginning; that before its first one where it held none.
+    pub as_of: Seq,
     /// What the ring had evicted then.
     evicted: [u64; 3],
     /// The ordinals of each class from which on the page and all before it have everything.
@@ -151,7 +151,7 @@ impl Search {
         let left = held.each_ref().map(|held| held.start..held.start);
         let scan = Scan { epoch, predicate: None, order: Order::NewestFirst, left };
         let (evicted, total) = (scan.done_up_to(), lengths(held).iter().sum());
-        Self { scan, skip: 0, limit: 0, as_of: Some(newest), evicted, unread_end, total }
+        Self { scan, skip: 0, limit: 0, as_of: newest, evicted, unread_end, total }
     }
 
     /// Whether the page is visited and all is counted.
@@ -250,11 +250,7 @@ impl Reader {
     ) -> Result<Search, ReadError> {
         self.step(|transaction, memory| {
             let scan = Scan::of(transaction, filter, Order::NewestFirst)?;
-            let held = held(transaction)?;
-            let mut as_of = None;
-            for class in Class::ALL.into_iter().filter(|class| held[class.index()].entries() > 0) {
-                as_of = as_of.max(Some(Seq(memory.seq_at(transaction, class, held[class.index()].last)?)));
-            }
+            let as_of = Past::read(transaction, memory)?.newest;
             let evicted = scan.done_up_to();
             let mut search = Search { scan, skip: offset, limit, as_of, evicted, unread_end: [0; 3], total: 0 };
             search.step(transaction, memory, &mut visit)?;
