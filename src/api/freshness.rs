@@ -57,9 +57,12 @@ impl fmt::Display for Tag {
 pub(super) struct Patience(Option<Instant>);
 
 impl Patience {
+    /// The call does not wait.
+    pub(super) const NONE: Self = Self(None);
+
     /// What `wait` asks for, such as `30s`. A handler has its own deadline, so that waiting ends well before it.
     pub(super) fn parse(wait: Option<&str>, handler_timeout: Duration) -> Result<Self, ApiError> {
-        let Some(text) = wait else { return Ok(Self(None)) };
+        let Some(text) = wait else { return Ok(Self::NONE) };
         let wait = text.strip_suffix('s').and_then(decimal::parse).map(Duration::from_secs);
         let wait = wait.filter(|wait| *wait <= WAIT_MAX);
         let wrong = || ApiError::BadRequest("wait takes 0s to 60s.".to_owned());

@@ -71,8 +71,8 @@ impl Page {
     pub(super) async fn read(self, state: &AppState, patience: Patience) -> Result<ReadPage, ApiError> {
         let list = List::of(&self, state);
         if let Place::Behind(cursor) = self.place {
-            let (part, pending) = list.part_when_new(state, cursor, self.offset, patience).await?;
-            return Ok(list.behind(part, pending));
+            let (part, pending) = list.part_when_new(state, &cursor, self.offset, patience).await?;
+            return Ok(list.behind(part, cursor.before, pending));
         }
         let deadline = RingDeadline::from_now();
         let pending = state.make_visible(deadline).await;
@@ -80,9 +80,9 @@ impl Page {
         match place {
             Place::Offset | Place::Behind(_) => list.by_offset(state, deadline, pending, offset).await,
             Place::Below { as_of, cursor } => {
-                let is_first = cursor.before == Some(Seq(as_of.0 + 1));
+                let begin = cursor.before.unwrap_or(Seq(as_of.0 + 1));
                 let part = list.part(state, cursor, offset, Order::NewestFirst).await?;
-                Ok(list.below(part, as_of, is_first, pending))
+                Ok(list.below(part, as_of, begin, pending))
             }
             Place::Above { as_of, cursor } => {
                 let part = list.part(state, cursor, offset, Order::OldestFirst).await?;

@@ -21,7 +21,7 @@ use super::format::Listing;
 use super::query::Query;
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
-use crate::audit::{Class, Cursor, Filter, Gap, GapReason, Known, Order, Scan, Seq};
+use crate::audit::{Class, Cursor, Filter, Gap, Known, Order, Scan, Seq};
 use crate::auth::{Permission, Refusal, Standing};
 use crate::host::clock;
 
@@ -276,9 +276,7 @@ impl Follower {
         self.cursor.epoch = Some(walk.scan.epoch());
         self.cursor.known = Some(Known { up_to: walk.scan.done_up_to(), from: None });
         if let Some(gap) = &walk.gap {
-            if gap.reason == GapReason::NewRing {
-                self.cursor.after = Some(walk.base);
-            }
+            self.cursor.after = Some(walk.begin);
             self.tell(events, "gap", &json(gap));
         }
         Ok((walk.scan, walk.newest))

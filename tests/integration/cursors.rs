@@ -239,3 +239,31 @@ fn another_ring_is_told_and_so_is_a_place_that_is_in_none() {
     assert_eq!(seqs("?after=1&offset=1&limit=2"), [3, 4]);
     assert_eq!(seqs("?before=4&offset=1"), [2, 1]);
 }
+
+#[test]
+fn a_range_keeps_its_ends_however_it_is_read() {
+    let agent = Agent::start();
+    (0..9).for_each(|_| drop(agent.call(&Request::get("/health"))));
+    let mut walker = Walker::new(&agent);
+    let next = walker.read_on("?after=2&before=7&limit=3", is_newest);
+    assert_eq!(walker.seqs, [3, 4, 5, 6]);
+    let page = walker.page(&next).json();
+    assert_eq!((&page["items"], &page["cursor"]["after"]), (&json!([]), &json!(6)), "{page}");
+    // Where nothing matches, a cursor does not go back.
+    let page = walker.page("?as_of=8&before=5&response_code=599").json();
+    assert_eq!((&page["items"], &page["cursor"]["before"]), (&json!([]), &json!(5)), "{page}");
+}
+
+#[test]
+fn a_ring_without_entries_has_a_place_to_go_on_from() {
+    let agent = Agent::start();
+    let mut walker = Walker::new(&agent);
+    let page = walker.page("");
+    assert_eq!((page.header("Audit-As-Of"), link(&page, "next")), (Some("0"), None));
+    assert_eq!(walker.page(&link(&page, "first").unwrap()).json()["items"], json!([]));
+    let epoch = page.header("Audit-Epoch").unwrap();
+    let on = walker.page(&format!("?after=0&epoch={epoch}")).json();
+    assert_eq!((&on["items"][0]["id"], on.get("gap")), (&json!(page.audit_id()), None), "{on}");
+    // Behind the last entry, too, there is a way back.
+    assert!(link(&walker.page("?offset=1000"), "first").is_some());
+}

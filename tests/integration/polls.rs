@@ -1,10 +1,10 @@
 //! Polls that cost next to nothing: nothing new is said in a few bytes, and news are waited for.
 
 use std::io::Read as _;
-use std::thread;
+use std::{fs, thread};
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Agent, Node, Request, Response, assert_is_error, eventually};
 
@@ -74,6 +74,56 @@ fn a_poll_waits_for_news_and_not_for_other_polls() {
         let page = by_tag.join().unwrap();
         assert_eq!(page.status, 200);
         assert!(seqs(&page.json()).contains(&id(&health)), "{}", page.text());
+    });
+}
+
+/// The longest that one can wait is beyond what a test waits for an answer.
+const PATIENT: &str = "server.handler_timeout_s = 300\n";
+
+#[test]
+fn what_is_missing_is_told_at_once_and_what_can_not_come_is_not_waited_for() {
+    let agent = Node::new(PATIENT).start();
+    (0..5).for_each(|_| drop(agent.call(&Request::get("/health"))));
+    let newest = poll(&agent, "?after=0", &[]).json()["cursor"]["after"].as_u64().unwrap();
+    let other = "00000000-0000-4000-8000-000000000000";
+    for query in [
+        format!("?after={newest}&epoch={other}&wait=60s"),
+        format!("?after={}&epoch={other}&wait=60s", newest + 1_000_000),
+        format!("?after={}&wait=60s", newest + 1_000_000),
+    ] {
+        let page = poll(&agent, &query, &[]).json();
+        assert_eq!((&page["gap"]["reason"], &page["items"][0]["seq"]), (&json!("new_ring"), &json!(1)), "{query}");
+    }
+    let page = poll(&agent, &format!("?after={newest}&before={}&wait=60s", newest + 1), &[]).json();
+    assert_eq!((&page["items"], &page["cursor"]["more"]), (&json!([]), &json!(false)), "nothing is between the two");
+}
+
+#[test]
+fn what_the_ring_gave_up_is_told_to_who_would_wait_behind_readings_of_the_log() {
+    let agent = Node::new(&format!("{PATIENT}audit.max_entries = 200\n")).start();
+    let newest = poll(&agent, "?after=0", &[]).json()["cursor"]["after"].as_u64().unwrap();
+    (0..400).for_each(|_| drop(poll(&agent, "?limit=1", &[])));
+    let page = poll(&agent, &format!("?after={newest}&limit=1&wait=60s"), &[]).json();
+    assert_eq!(page["gap"]["reason"], "evicted", "{page}");
+}
+
+#[test]
+fn another_ring_is_news() {
+    let agent = Node::new(PATIENT).start();
+    agent.call(&Request::get("/health"));
+    let first = poll(&agent, "", &[]);
+    let (tag, epoch) = (first.header("ETag").unwrap(), first.header("Audit-Epoch").unwrap());
+    let after = poll(&agent, "?after=0", &[]).json()["cursor"]["after"].as_u64().unwrap();
+    thread::scope(|scope| {
+        let by_cursor = scope.spawn(|| poll(&agent, &format!("?after={after}&epoch={epoch}&wait=60s"), &[]));
+        let by_tag = scope.spawn(|| poll(&agent, "?wait=60s", &[("If-None-Match", tag)]));
+        let waiting = || (agent.read("/audit/status")["open_calls"]["waiting_polls"] == 2).then_some(());
+        eventually("two polls that wait", waiting);
+        fs::remove_file(agent.node().state_dir().join("ring.sqlite")).unwrap();
+        // Only readings of the log come.
+        eventually("a ring in its place", || (agent.read("/audit/status")["epoch"] != epoch).then_some(()));
+        assert_eq!(by_cursor.join().unwrap().json()["gap"]["reason"], "new_ring");
+        assert_eq!(by_tag.join().unwrap().status, 200);
     });
 }
 

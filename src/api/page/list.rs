@@ -12,7 +12,7 @@ use crate::api::json::Pending;
 use crate::api::links::Links;
 use crate::api::state::RingDeadline;
 use crate::api::{ApiError, AppState};
-use crate::audit::{Cursor, Filter, Gap, Known, Order, Seq, ServedEntry, Walk};
+use crate::audit::{Cursor, Filter, Gap, Known, Order, Reader, Seq, ServedEntry, Walk};
 
 /// Entries that a step skips.
 const STEP_ENTRIES: u64 = 512;
@@ -151,21 +151,35 @@ impl List {
     pub(super) async fn part_when_new(
         &self,
         state: &AppState,
-        cursor: Cursor,
+        cursor: &Cursor,
         offset: u64,
         patience: Patience,
     ) -> Result<(Part, Pending), ApiError> {
+        // Also where nothing but readings of the log has come since.
+        let patience =
+            if patience.is_some() && self.is_settled(state, cursor).await? { Patience::NONE } else { patience };
         let mut seen = cursor.after.unwrap_or(Seq(0));
         loop {
             let news = state.writer.news();
             let is_over = news <= seen && patience.news_after(state, seen).await == News::None;
             let pending = state.make_visible(RingDeadline::from_now()).await;
             let part = self.part(state, cursor.clone(), offset, Order::OldestFirst).await?;
-            if is_over || !patience.is_some() || !part.seqs.is_empty() || part.walk.gap.is_some() {
+            let is_answer = !part.seqs.is_empty() || part.walk.is_settled(cursor);
+            if is_answer || is_over || !patience.is_some() {
                 return Ok((part, pending));
             }
             seen = news.max(seen);
         }
+    }
+
+    /// Whether it is of no use to wait for what comes behind a cursor.
+    async fn is_settled(&self, state: &AppState, cursor: &Cursor) -> Result<bool, ApiError> {
+        let (filter, cursor) = (self.filter.clone(), cursor.clone());
+        let is_settled = move |reader: &Reader| {
+            let walk = reader.walk(&filter, &cursor, Order::OldestFirst)?;
+            Ok(walk.is_settled(&cursor))
+        };
+        state.read(RingDeadline::from_now(), is_settled).await
     }
 
     /// Reads on behind so many entries until the page is full or all is read.
@@ -204,24 +218,28 @@ impl List {
         Ok(part)
     }
 
-    pub(super) fn behind(&self, part: Part, pending: Pending) -> ReadPage {
-        let (scan, newest) = (&part.walk.scan, part.walk.newest);
+    pub(super) fn behind(&self, part: Part, before: Option<Seq>, pending: Pending) -> ReadPage {
+        let Walk { scan, newest, begin, .. } = &part.walk;
         let more = !scan.is_done();
-        let last = part.seqs.last().copied();
+        let last = part.seqs.last().copied().unwrap_or(*begin);
         // Where all was looked at, what did not match need not be looked at again.
-        let after = if more { last.unwrap_or(Seq(0)) } else { last.map_or(newest, |last| last.max(newest)) };
+        let end = before.map_or(*newest, |Seq(before)| Seq(before.saturating_sub(1)).min(*newest));
+        let after = if more { last } else { last.max(end) };
         let (epoch, known) = (scan.epoch(), Known { up_to: scan.done_up_to(), from: None });
         let mut links = Links::default();
-        links.add("next", self.query(&[("after", after)], epoch, Some(known)));
+        let seqs: Vec<_> = [("after", after)].into_iter().chain(before.map(|before| ("before", before))).collect();
+        links.add("next", self.query(&seqs, epoch, Some(known)));
         let next = NextCursor { epoch, after: Some(after), before: None, known: known.to_text(), more };
         self.page(part, &next, None, links, pending)
     }
 
-    pub(super) fn below(&self, part: Part, as_of: Seq, is_first: bool, pending: Pending) -> ReadPage {
+    /// `begin` is the seq that all of the part are below.
+    pub(super) fn below(&self, part: Part, as_of: Seq, begin: Seq, pending: Pending) -> ReadPage {
         let scan = &part.walk.scan;
         let (epoch, more) = (scan.epoch(), !scan.is_done());
         let known = Known { up_to: scan.done_up_to(), from: Some(scan.done_from()) };
-        let before = part.seqs.last().copied().unwrap_or(as_of);
+        let before = part.seqs.last().copied().unwrap_or(begin);
+        let is_first = begin > as_of;
         let mut links = Links::default();
         if more {
             links.add("next", self.query(&[("as_of", as_of), ("before", before)], epoch, Some(known)));

@@ -46,8 +46,8 @@ pub struct Walk {
     pub scan: Scan,
     /// The seq of the newest entry that the ring holds; that before its first one where it holds none.
     pub newest: Seq,
-    /// The seq before the ring's first one.
-    pub base: Seq,
+    /// What lies behind this seq is read: that of the cursor, or where the cursor is of another ring, the one before this ring's first.
+    pub begin: Seq,
     /// How many entries of each class had aged out.
     pub evicted: [u64; 3],
     /// What is not there any more.
@@ -218,6 +218,13 @@ impl Scan {
     }
 }
 
+impl Walk {
+    /// Whether it is of no use to wait for more: something is missing, or the walk ends before what is to come.
+    pub fn is_settled(&self, cursor: &Cursor) -> bool {
+        self.gap.is_some() || cursor.before.is_some_and(|Seq(before)| before <= self.newest.0 + 1)
+    }
+}
+
 impl Reader {
     /// Begins a walk at a cursor.
     pub fn walk(&self, filter: &Filter, cursor: &Cursor, order: Order) -> Result<Walk, ReadError> {
@@ -242,8 +249,9 @@ impl Reader {
                 }
                 _ => lost_below(&past, &scan, cursor.known, wanted),
             };
+            let begin = cursor.after.filter(|_| is_of_this_ring).unwrap_or(past.base).max(past.base);
             let evicted = [0, 1, 2].map(|class| past.evicted(class));
-            Ok(Walk { scan, newest: past.newest, base: past.base, evicted, gap })
+            Ok(Walk { scan, newest: past.newest, begin, evicted, gap })
         })
     }
 }

@@ -67,6 +67,8 @@ impl Drop for WriterThread {
 
 /// Takes batches from the queue and stores them until the queue is closed and empty.
 fn run(ring: &mut Ring, queue: &Queue, metrics: &Metrics, stored: &Stored) {
+    let gate = ring.gate();
+    let mut told_generation = gate.generation();
     while let Some(batch) = queue.next_batch() {
         let mut entries = [0; 3];
         for entry in batch.records.iter().filter_map(Record::entry) {
@@ -83,7 +85,12 @@ fn run(ring: &mut Ring, queue: &Queue, metrics: &Metrics, stored: &Stored) {
         // Before anyone who waited goes on: he may ask for it.
         metrics.commit(begun.elapsed(), entries);
         queue.settle(batch, answer);
-        stored.tell(newest, news);
+        if newest.is_some() {
+            // That the ring is another one is news, whatever comes first in it.
+            let generation = gate.generation();
+            stored.tell(newest, if generation == told_generation { news } else { newest });
+            told_generation = generation;
+        }
         if let Err(error) = ring.checkpoint() {
             log::warn!("{}", report::chain(&error));
         }
