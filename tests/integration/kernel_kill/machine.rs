@@ -30,6 +30,9 @@ state_dir = "/state/agent"
 [server]
 listen = "0.0.0.0:8080"
 plaintext = "allow"
+# A change that is held must not end by itself, however slow the emulated processor is.
+body_timeout_ms = 600000
+handler_timeout_s = 3600
 [limits]
 peer_per_s = 0
 actor_per_s = 0
