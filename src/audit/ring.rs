@@ -341,12 +341,12 @@ impl Ring {
     }
 }
 
-fn apply(
+fn apply<'b>(
     run: &Run,
     transaction: &Transaction<'_>,
     accounts: &mut Accounts,
-    inserts: &mut Inserts<'_>,
-    record: &Record,
+    inserts: &mut Inserts<'b>,
+    record: &'b Record,
 ) -> rusqlite::Result<()> {
     match record {
         Record::Intent(number, call) => {

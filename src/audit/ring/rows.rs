@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{CachedStatement, Connection, Row, ToSql, Transaction};
+use rusqlite::{CachedStatement, Connection, Row as Stored, Transaction};
 
 use super::IntentNumber;
 use super::error::damaged;
@@ -89,7 +89,7 @@ pub(super) struct OpenIntent {
 }
 
 impl OpenIntent {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Stored<'_>) -> rusqlite::Result<Self> {
         let operation = match (row.get(3)?, row.get(4)?) {
             (Some(operation_id), Some(permission)) => Some((operation_id, permission)),
             _ if row.get_ref(FIRST_CALL_COLUMN + 6)? == ValueRef::Null => None,
@@ -149,8 +149,8 @@ pub(super) fn insert_intent(
     let sql = format!(
         "INSERT INTO intent ({CALL_COLUMNS}, number, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT (number) DO NOTHING"
     );
-    let mut statement = transaction.prepare_cached(&sql)?;
-    let mut row = Bound::new(&mut statement, &run.named(INTENT_TABLE, call));
+    let mut insert = Insert::new(transaction.prepare_cached(&sql)?);
+    let mut row = Row::new(&mut insert, run.named(INTENT_TABLE, call).sum());
     bind_call(&mut row, run, call, operation)?;
     row.bind(number.0)?;
     row.execute()
@@ -167,12 +167,12 @@ pub(super) fn insert_interrupted(
     ordinal: u64,
     seq: Seq,
 ) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached(insert_entry_into!("change", "", ""))?;
-    let mut row = Bound::new(&mut statement, &intent.named(Class::Change as i64));
-    intent.call.iter().try_for_each(|value| row.bind(value))?;
+    let mut insert = Insert::new(transaction.prepare_cached(insert_entry_into!("change", "", ""))?);
+    let mut row = Row::new(&mut insert, intent.named(Class::Change as i64).sum());
+    intent.call.iter().try_for_each(|value| row.bind_value(value.into()))?;
     row.bind(ordinal)?;
     row.bind(seq.0)?;
-    row.bind(Outcome::Interrupted as i64)?;
+    row.bind(Outcome::Interrupted as u64)?;
     row.bind(0)?;
     row.bind(0)?;
     row.one_call();
@@ -184,7 +184,7 @@ pub(super) fn insert_interrupted(
 /// costs a sixth of what it takes to store one.
 pub(super) struct Inserts<'t> {
     connection: &'t Connection,
-    by_class: [Option<CachedStatement<'t>>; 3],
+    by_class: [Option<Insert<'t>>; 3],
 }
 
 impl<'t> Inserts<'t> {
@@ -197,23 +197,24 @@ impl<'t> Inserts<'t> {
         run: &Run,
         ordinal: u64,
         seq: Seq,
-        entry: &Entry,
+        entry: &'t Entry,
         operation: Option<i64>,
     ) -> rusqlite::Result<()> {
-        let statement = match &mut self.by_class[entry.class.index()] {
-            Some(statement) => statement,
-            unprepared => unprepared.insert(self.connection.prepare_cached(match entry.class {
+        let insert = match &mut self.by_class[entry.class.index()] {
+            Some(insert) => insert,
+            unprepared => unprepared.insert(Insert::new(self.connection.prepare_cached(match entry.class {
                 Class::Change => insert_entry_into!("change", "", ""),
                 Class::Read => insert_entry_into!("read", "", ""),
                 Class::Denied => insert_entry_into!("denied", ", calls, span_us", ", ?22, ?23"),
-            })?),
+            })?)),
         };
-        let mut row = Bound::new(statement, &run.named(entry.class as i64, &entry.call));
+        let sum = insert.sum_of(operation, &run.named(entry.class as i64, &entry.call));
+        let mut row = Row::new(insert, sum);
         bind_call(&mut row, run, &entry.call, operation)?;
         row.bind(ordinal)?;
         row.bind(seq.0)?;
-        row.bind(entry.outcome as i64)?;
-        row.bind(entry.response_code)?;
+        row.bind(entry.outcome as u64)?;
+        row.bind(entry.response_code.into())?;
         row.bind(entry.duration_us)?;
         if entry.class == Class::Denied {
             row.bind(entry.calls)?;
@@ -226,46 +227,103 @@ impl<'t> Inserts<'t> {
 }
 
 /// Binds the call in the order of [`CALL_COLUMNS`].
-fn bind_call(row: &mut Bound<'_, '_>, run: &Run, call: &Call, operation: Option<i64>) -> rusqlite::Result<()> {
+fn bind_call<'c>(row: &mut Row<'_, 'c>, run: &Run, call: &'c Call, operation: Option<i64>) -> rusqlite::Result<()> {
     let (arrival, actor) = (&call.arrival, &call.actor);
-    row.bind(run.number)?;
-    row.bind(arrival.timestamp_ms)?;
-    row.bind(arrival.monotonic_us)?;
-    row.bind(arrival.clock_synced)?;
-    row.bind(&call.method)?;
-    row.bind(&call.path)?;
-    row.bind(operation)?;
-    row.bind(&actor.user)?;
-    row.bind(&actor.roles)?;
-    row.bind(actor.token_id.as_ref())?;
-    row.bind(actor.auth_method.map_or(0, |method| method as i64 + 1))?;
-    row.bind(Octets::of(call.source_ip).as_bytes())?;
-    row.bind(call.trace_id.as_ref().map(<[u8; 16]>::as_slice))?;
-    row.bind(call.user_agent.as_ref())?;
-    row.bind(call.forwarded_for.map(Octets::of).as_ref().map(Octets::as_bytes))
+    row.bind_value(ValueRef::Integer(run.number))?;
+    row.bind_value(ValueRef::Integer(arrival.timestamp_ms))?;
+    row.bind_value(ValueRef::Integer(arrival.monotonic_us))?;
+    row.bind(arrival.clock_synced.into())?;
+    row.bind_text(Some(&call.method))?;
+    row.bind_text(Some(&call.path))?;
+    row.bind_value(operation.map_or(ValueRef::Null, ValueRef::Integer))?;
+    row.bind_text(Some(&actor.user))?;
+    row.bind_text(Some(&actor.roles))?;
+    row.bind_text(actor.token_id.as_deref())?;
+    row.bind(actor.auth_method.map_or(0, |method| method as u64 + 1))?;
+    row.bind_octets(Some(Octets::of(call.source_ip)))?;
+    row.bind_value(call.trace_id.as_ref().map_or(ValueRef::Null, |id| ValueRef::Blob(id)))?;
+    row.bind_text(call.user_agent.as_deref())?;
+    row.bind_octets(call.forwarded_for.map(Octets::of))
+}
+
+/// A statement that inserts rows, and the values that it has from the row before. Those are not bound again, as SQLite would copy
+/// them: most rows of a batch are by the same caller and for the same path.
+struct Insert<'c> {
+    statement: CachedStatement<'c>,
+    held: [Held<'c>; PARAMETERS_MAX],
+    /// The sum of what the row before names, and the operation among that. The rest is the same for all rows of a table and a run.
+    named: Option<(Option<i64>, Sum)>,
+}
+
+/// The most parameters that a row has beside its sum.
+const PARAMETERS_MAX: usize = 23;
+
+/// What a parameter is known to hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held<'c> {
+    /// Anything.
+    Unknown,
+    Null,
+    Text(&'c str),
+    Octets(Octets),
+}
+
+impl<'c> Insert<'c> {
+    const fn new(statement: CachedStatement<'c>) -> Self {
+        Self { statement, held: [Held::Unknown; PARAMETERS_MAX], named: None }
+    }
+
+    /// The sum of what a row names, which names this operation.
+    fn sum_of(&mut self, operation: Option<i64>, named: &Named<'_>) -> Sum {
+        match self.named {
+            Some((known, sum)) if known == operation => sum,
+            _ => self.named.insert((operation, named.sum())).1,
+        }
+    }
 }
 
 /// A row about to be inserted: binds its values one after the other, and their sum after the last.
-struct Bound<'s, 'c> {
-    statement: &'s mut CachedStatement<'c>,
+struct Row<'s, 'c> {
+    insert: &'s mut Insert<'c>,
     values: usize,
     sum: Sum,
 }
 
-impl<'s, 'c> Bound<'s, 'c> {
-    fn new(statement: &'s mut CachedStatement<'c>, named: &Named<'_>) -> Self {
-        Self { statement, values: 0, sum: named.sum() }
+impl<'s, 'c> Row<'s, 'c> {
+    const fn new(insert: &'s mut Insert<'c>, sum: Sum) -> Self {
+        Self { insert, values: 0, sum }
     }
 
-    fn bind(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
-        let value = value.to_sql()?;
-        match &value {
-            ToSqlOutput::Borrowed(value) => self.sum.add(*value),
-            ToSqlOutput::Owned(value) => self.sum.add(value.into()),
-            _ => return Err(damaged("a value has no sum")),
+    fn bind(&mut self, number: u64) -> rusqlite::Result<()> {
+        let number = i64::try_from(number).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        self.bind_value(ValueRef::Integer(number))
+    }
+
+    fn bind_text(&mut self, text: Option<&'c str>) -> rusqlite::Result<()> {
+        self.bind_held(text.map_or(Held::Null, Held::Text), text.map_or(ValueRef::Null, ValueRef::from))
+    }
+
+    fn bind_octets(&mut self, octets: Option<Octets>) -> rusqlite::Result<()> {
+        let value = octets.as_ref().map_or(ValueRef::Null, |octets| ValueRef::Blob(octets.as_bytes()));
+        self.bind_held(octets.map_or(Held::Null, Held::Octets), value)
+    }
+
+    fn bind_held(&mut self, now: Held<'c>, value: ValueRef<'_>) -> rusqlite::Result<()> {
+        if self.insert.held[self.values] == now {
+            self.sum.add(value);
+            self.values += 1;
+            return Ok(());
         }
+        self.bind_value(value)?;
+        self.insert.held[self.values - 1] = now;
+        Ok(())
+    }
+
+    fn bind_value(&mut self, value: ValueRef<'_>) -> rusqlite::Result<()> {
+        self.sum.add(value);
+        self.insert.held[self.values] = Held::Unknown;
         self.values += 1;
-        self.statement.raw_bind_parameter(self.values, value)
+        self.insert.statement.raw_bind_parameter(self.values, ToSqlOutput::Borrowed(value))
     }
 
     /// The entry stands for one call, which only entries of class `denied` say in columns.
@@ -275,12 +333,14 @@ impl<'s, 'c> Bound<'s, 'c> {
     }
 
     fn execute(self) -> rusqlite::Result<()> {
-        self.statement.raw_bind_parameter(self.values + 1, self.sum.value())?;
-        self.statement.raw_execute().map(drop)
+        let statement = &mut self.insert.statement;
+        statement.raw_bind_parameter(self.values + 1, self.sum.value())?;
+        statement.raw_execute().map(drop)
     }
 }
 
 /// An address in network order.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Octets {
     V4([u8; 4]),
     V6([u8; 16]),
