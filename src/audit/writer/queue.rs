@@ -370,7 +370,9 @@ impl State {
             bytes <= batch_bytes
         });
         let taken = fits.count().max(1).min(self.records.len());
-        let rest = self.records.split_off(taken);
+        // About as many come again: a list that grows with them would copy them again and again.
+        let mut rest = Vec::with_capacity(self.records.len());
+        rest.extend(self.records.drain(taken..));
         let mut records = std::mem::replace(&mut self.records, rest);
         self.bytes = self.records.iter().map(Record::bytes).sum();
         self.flood.taken(&self.records);
