@@ -14,6 +14,7 @@ mod unserved;
 
 use std::cell::RefCell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -93,7 +94,7 @@ struct Seen {
     framing: Framing,
     /// Whether the library has any byte of it, be it an empty line.
     has_begun: bool,
-    /// When that began: its first byte, or its head's end where a body follows.
+    /// When that began: its first byte, or its head's end where a body follows; the end of the one before where nothing has come.
     since: Instant,
     /// Whether it has come through to the service.
     is_claimed: bool,
@@ -101,7 +102,8 @@ struct Seen {
     is_serving: bool,
     /// What the peer has sent beyond it.
     held: Vec<u8>,
-    /// Woken when it is answered, if what is held waits for that.
+    /// Woken when it is answered, if something has come that waits for that. The socket and the alarm wake it as well, so a connection
+    /// on which nothing waits is left alone: for each call its task would be run once more than it has to.
     reader: Option<Waker>,
     /// Nothing is read any more.
     end: Option<End>,
@@ -188,7 +190,11 @@ impl Watch {
     pub fn answered(&self) {
         let mut seen = self.seen.borrow_mut();
         seen.is_serving = false;
-        if let Some(reader) = seen.reader.take() {
+        if seen.framing.is_complete() {
+            seen.since = Instant::now();
+        }
+        let waits = !seen.held.is_empty() || seen.end.is_some();
+        if let Some(reader) = seen.reader.take().filter(|_| waits) {
             reader.wake();
         }
     }
@@ -247,14 +253,14 @@ impl Seen {
     fn begin(&mut self) {
         self.framing.begin();
         (self.has_begun, self.is_claimed) = (false, false);
-        self.since = Instant::now();
     }
 
     /// Takes in what was read, and gives how much of it belongs to the present request.
     fn has_read(&mut self, bytes: &[u8]) -> usize {
         let was_in_body = self.framing.is_in_body();
         let taken = self.framing.feed(bytes);
-        if taken > 0 && (!self.has_begun || !was_in_body && self.framing.is_in_body()) {
+        // Its first byte, the end of its head, or its last byte after the answer.
+        if taken > 0 && (!self.has_begun || !was_in_body && self.framing.is_in_body() || self.next_may_begin()) {
             self.since = Instant::now();
         }
         self.has_begun |= taken > 0;
@@ -276,9 +282,9 @@ impl<S: AsyncRead + Unpin> Watched<S> {
     fn poll_hold(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut seen = self.watch.seen.borrow_mut();
         seen.reader = Some(context.waker().clone());
-        let mut bytes = [0; 1024];
+        let mut bytes = [MaybeUninit::uninit(); 1024];
         while seen.held.len() < HELD_BYTES && seen.end.is_none() {
-            let mut buffer = ReadBuf::new(&mut bytes);
+            let mut buffer = ReadBuf::uninit(&mut bytes);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
             if buffer.filled().is_empty() {
                 seen.end = Some(End::Eof);
@@ -288,12 +294,14 @@ impl<S: AsyncRead + Unpin> Watched<S> {
         if seen.held.is_empty() && seen.end == Some(End::Eof) { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Waits while nothing comes, until it takes too long. Nothing is waited for while the agent itself has to answer.
+    /// Waits while nothing comes, until it takes too long. While the agent itself has to answer, only the alarm is kept going: nobody
+    /// may ask again before the peer has been silent for too long.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let seen = self.watch.seen.borrow();
-            let patience = if seen.is_claimed && seen.framing.is_complete() {
-                return Poll::Pending;
+            let is_answering = seen.is_claimed && seen.framing.is_complete();
+            let patience = if is_answering {
+                self.deadlines.idle
             } else if seen.framing.is_in_body() {
                 self.deadlines.body
             } else if seen.has_begun {
@@ -301,7 +309,7 @@ impl<S: AsyncRead + Unpin> Watched<S> {
             } else {
                 self.deadlines.idle
             };
-            let deadline = seen.since + patience;
+            let deadline = if is_answering { Instant::now() } else { seen.since } + patience;
             drop(seen);
             // A timer that ends too early is asked again; setting it anew for each request would cost more.
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -309,7 +317,7 @@ impl<S: AsyncRead + Unpin> Watched<S> {
                 alarm.as_mut().reset(deadline);
             }
             ready!(alarm.as_mut().poll(context));
-            if Instant::now() >= deadline {
+            if !is_answering && Instant::now() >= deadline {
                 break;
             }
         }
