@@ -15,11 +15,9 @@ macro_rules! security {
         /// Their lines, for an answer that the HTTP library makes.
         pub(super) const SECURITY_LINES: &str = concat!($($written, ": ", $value, "\r\n"),*);
 
-        /// Gives a response those that it has not got already.
+        /// Gives them to a response; no handler has others.
         pub(super) fn secure(headers: &mut HeaderMap) {
-            $(if !headers.contains_key($name) {
-                headers.insert($name, HeaderValue::from_static($value));
-            })*
+            $(headers.insert($name, HeaderValue::from_static($value));)*
         }
     };
 }
