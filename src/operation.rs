@@ -4,6 +4,7 @@
 //! `api` builds routes and the OpenAPI document from it. It knows none of them, and no HTTP library.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::auth::Permission;
 
@@ -65,25 +66,39 @@ pub struct Operation {
 
 /// All operations, to be found by what a request names.
 #[derive(Clone, Debug, Default)]
-pub struct Operations(HashMap<String, Vec<Operation>>);
+pub struct Operations(HashMap<Arc<str>, Vec<Operation>>);
 
 impl Operations {
     /// These operations, served below `base_path`.
     pub fn new(base_path: &str, operations: impl IntoIterator<Item = Operation>) -> Self {
-        let mut by_path: HashMap<String, Vec<Operation>> = HashMap::new();
+        let mut by_path: HashMap<Arc<str>, Vec<Operation>> = HashMap::new();
         for operation in operations {
-            by_path.entry(format!("{base_path}{}", operation.path)).or_default().push(operation);
+            by_path.entry(format!("{base_path}{}", operation.path).into()).or_default().push(operation);
         }
         Self(by_path)
     }
 
-    /// Whether an operation has that very path, without parameters in it.
-    pub fn knows(&self, path: &str) -> bool {
-        self.0.contains_key(path)
+    /// What is at that path, its parameters in braces.
+    pub fn at(&self, path: &str) -> Option<OperationsAt<'_>> {
+        self.0.get_key_value(path).map(|(path, operations)| OperationsAt { path, operations })
+    }
+}
+
+/// The operations at one path.
+#[derive(Clone, Copy, Debug)]
+pub struct OperationsAt<'a> {
+    path: &'a Arc<str>,
+    operations: &'a [Operation],
+}
+
+impl<'a> OperationsAt<'a> {
+    /// The path.
+    pub const fn path(self) -> &'a Arc<str> {
+        self.path
     }
 
-    /// The operation with that path, its parameters in braces, and that method.
-    pub fn find(&self, path: &str, method: &str) -> Option<Operation> {
-        self.0.get(path)?.iter().find(|operation| operation.method.as_str() == method).copied()
+    /// The one with that method.
+    pub fn with(self, method: &str) -> Option<Operation> {
+        self.operations.iter().find(|operation| operation.method.as_str() == method).copied()
     }
 }

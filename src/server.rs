@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::Service as _;
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 use uuid::Uuid;
@@ -95,7 +96,7 @@ pub struct Server {
 struct Parts {
     reloadable: Reloadable,
     time_floor: Arc<TimeFloor>,
-    auditing: web::Data<Auditing>,
+    auditing: Arc<Auditing>,
     state: web::Data<AppState>,
 }
 
@@ -165,7 +166,7 @@ impl Server {
             openapi: reloadable.openapi.clone(),
             reloader,
         };
-        let parts = Parts { reloadable, time_floor, auditing: web::Data::new(auditing), state: web::Data::new(state) };
+        let parts = Parts { reloadable, time_floor, auditing: Arc::new(auditing), state: web::Data::new(state) };
         Ok(Self { config, listeners, local_peers, address, parts, signals, writer_thread })
     }
 
@@ -207,15 +208,16 @@ async fn serve(
     let app = move || {
         worker.watch_worker();
         let Parts { reloadable, auditing, state, .. } = parts.clone();
+        let Reloadable { authenticator, admission, .. } = reloadable;
         App::new()
-            .app_data(web::Data::new(reloadable.authenticator))
-            .app_data(web::Data::new(reloadable.admission))
-            .app_data(auditing)
             .app_data(state)
             .configure(|app| api::mount(app, &base_path, max_body_bytes))
             // The last one wrapped runs first.
-            .wrap(from_fn(audit))
-            .wrap(from_fn(authenticate))
+            .wrap(from_fn(move |request, next| audit(Arc::clone(&auditing), request, next)))
+            .wrap_fn(move |request, service| {
+                authenticate(&authenticator, &admission, &request);
+                service.call(request)
+            })
     };
     let server = listener::serve(listeners, &config.server, local_peers, tls, writer, app)?;
     actix_web::rt::spawn(keep_time(time_floor));

@@ -38,8 +38,8 @@ pub(crate) fn record(seq: u64) -> Record {
             monotonic_us: 1,
             clock_synced: true,
         },
-        method: "GET".to_owned(),
-        path: "/node/hostname".to_owned(),
+        method: "GET".into(),
+        path: "/node/hostname".into(),
         operation: None,
         actor: Arc::new(Actor {
             user: user.to_owned(),

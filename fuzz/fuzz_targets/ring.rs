@@ -269,8 +269,8 @@ fn call(number: u64) -> Call {
     let length = usize::try_from(number * 37 % 400).expect("it is below 400");
     Call {
         arrival: Arrival { timestamp_ms: 1_767_225_600_000, monotonic_us: 77, clock_synced: true },
-        method: "GET".to_owned(),
-        path: format!("/{number}/{}", "p".repeat(length)),
+        method: "GET".into(),
+        path: format!("/{number}/{}", "p".repeat(length)).into(),
         operation: nodeaudit::api::endpoints().get(usize::from(low % 8)).map(|endpoint| endpoint.operation),
         actor: Arc::new(Actor {
             user: format!("user-{number}"),

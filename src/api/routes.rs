@@ -1,16 +1,19 @@
 //! Routes, made from the endpoints.
 //!
-//! A resource for each path, with all its methods, so that a wrong method is 405 and not 404. Every route answers by the verdict
-//! that `audit` attached to the call, and only by one for its own operation: should router and audit ever disagree about a path, the
-//! call is refused.
+//! A resource for each path, with all its methods, so that a wrong method is 405 and not 404. Every resource answers by the verdict
+//! that `audit` attached to the call, and lets it through only by one for the operation with its method: should router and audit
+//! ever disagree about a path, the call is refused.
 
 use std::collections::BTreeMap;
+use std::future::ready;
+use std::rc::Rc;
 
+use actix_service::ServiceFactory;
 use actix_web::body::BoxBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Service as _, ServiceRequest, ServiceResponse};
 use actix_web::http::Method as HttpMethod;
-use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpMessage, HttpResponse, Resource, ResponseError, guard, web};
+use futures_util::future::Either;
 
 use super::endpoint::Endpoint;
 use super::{ApiError, audit, health, metrics, node, version};
@@ -51,50 +54,54 @@ pub fn answer(failure: CallFailure) -> HttpResponse {
     ApiError::from(failure).error_response()
 }
 
-fn resource(path: &str, endpoints: &[Endpoint]) -> Resource {
+fn resource(
+    path: &str,
+    endpoints: &[Endpoint],
+) -> Resource<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+    + use<>,
+> {
     let allow = endpoints.iter().map(|endpoint| endpoint.operation.method.as_str()).collect::<Vec<_>>().join(", ");
     let mut resource = web::resource(path).default_service(web::to(move || {
         let allow = allow.clone();
         async { Err::<HttpResponse, _>(ApiError::MethodNotAllowed { allow }) }
     }));
     for endpoint in endpoints {
-        let mut route = (endpoint.handler)().guard(guard::Method(match endpoint.operation.method {
-            Method::Get => HttpMethod::GET,
-            Method::Post => HttpMethod::POST,
-            Method::Put => HttpMethod::PUT,
-        }));
-        if endpoint.input.query.is_none() {
-            route = route.wrap(from_fn(refuse_query));
-        }
-        let id = endpoint.operation.id;
-        let answer = move |request: ServiceRequest, next: Next<BoxBody>| answer_verdict(id, request, next);
-        resource = resource.route(route.wrap(from_fn(answer)));
+        resource = resource.route((endpoint.handler)().guard(guard::Method(http_method(endpoint.operation.method))));
     }
-    resource
+    let endpoints: Rc<[Endpoint]> = endpoints.into();
+    // Around all routes of the resource, and without waiting: a service around each would cost every call an allocation.
+    resource.wrap_fn(move |request, service| match may_pass(&endpoints, &request) {
+        Ok(()) => Either::Left(service.call(request)),
+        Err(error) => Either::Right(ready(Err(error.into()))),
+    })
 }
 
-/// Lets a call through to the handler that the verdict is for, or answers why not.
-async fn answer_verdict(
-    operation_id: &'static str,
-    request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    let verdict = request.extensions().get::<Verdict>().cloned();
-    match verdict {
-        Some(Verdict::Proceed(Some(decided_for))) if decided_for == operation_id => next.call(request).await,
-        Some(Verdict::Refused(refusal)) => Err(ApiError::from(refusal).into()),
-        Some(Verdict::NotRecordable(error)) => Err(ApiError::from(error).into()),
+const fn http_method(method: Method) -> HttpMethod {
+    match method {
+        Method::Get => HttpMethod::GET,
+        Method::Post => HttpMethod::POST,
+        Method::Put => HttpMethod::PUT,
+    }
+}
+
+/// Lets a call through to the handler that the verdict is for, or says why not. What has another method than any of the endpoints
+/// reaches no handler.
+fn may_pass(endpoints: &[Endpoint], request: &ServiceRequest) -> Result<(), ApiError> {
+    let has_method = |endpoint: &&Endpoint| http_method(endpoint.operation.method) == *request.method();
+    let Some(endpoint) = endpoints.iter().find(has_method) else { return Ok(()) };
+    match request.extensions().get::<Verdict>() {
+        Some(Verdict::Proceed(Some(decided_for))) if *decided_for == endpoint.operation.id => {}
+        Some(Verdict::Refused(refusal)) => return Err(refusal.clone().into()),
+        Some(Verdict::NotRecordable(error)) => return Err(error.clone().into()),
         Some(Verdict::Proceed(_)) | None => {
-            Err(ApiError::Internal("The audit decided about another operation.".to_owned()).into())
+            return Err(ApiError::Internal("The audit decided about another operation.".to_owned()));
         }
     }
-}
-
-async fn refuse_query(request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
-    if request.query_string().is_empty() {
-        return next.call(request).await;
+    if endpoint.input.query.is_none() && !request.query_string().is_empty() {
+        return Err(ApiError::BadRequest("This operation takes no query parameters.".to_owned()));
     }
-    Err(ApiError::BadRequest("This operation takes no query parameters.".to_owned()).into())
+    Ok(())
 }
 
 async fn not_found() -> Result<HttpResponse, ApiError> {

@@ -87,9 +87,9 @@ pub struct Call {
     /// When it arrived.
     pub arrival: Arrival,
     /// The method, bounded.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// The path as received, without the query, bounded.
-    pub path: String,
+    pub path: Arc<str>,
     /// The operation that method and path name.
     pub operation: Option<Operation>,
     /// Who calls.
@@ -283,8 +283,8 @@ impl Entry {
     pub(super) fn plain(class: Class) -> Self {
         let call = Call {
             arrival: Arrival { timestamp_ms: 0, monotonic_us: 0, clock_synced: false },
-            method: "GET".to_owned(),
-            path: "/".to_owned(),
+            method: "GET".into(),
+            path: "/".into(),
             operation: None,
             actor: Arc::default(),
             source_ip: std::net::Ipv4Addr::LOCALHOST.into(),

@@ -4,7 +4,6 @@
 //! handler's future is dropped because the client has gone, or panics, the guard completes it. What is decided about the call is
 //! attached to it as a [`Verdict`]; the API answers by that.
 
-use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{HeaderName, HeaderValue, USER_AGENT};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpResponse, web};
+use actix_web::{Error, HttpMessage, HttpResponse};
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -24,7 +23,7 @@ use super::entry::{Arrival, Call, Entry, EntryId, Outcome};
 use super::redact::{self, bounded};
 use super::ring::IntentNumber;
 use super::writer::{Deadline, Place, Recorded, StoreError, Writer};
-use crate::auth::{Actor, Client, Permission, Refusal, authorize};
+use crate::auth::{Caller, Permission, Refusal, authorize};
 use crate::operation::{Operation, Operations};
 
 /// Names the entry of the call that a response answers.
@@ -80,13 +79,14 @@ pub struct Auditing {
 
 /// The middleware.
 pub async fn audit(
-    auditing: web::Data<Auditing>,
+    auditing: Arc<Auditing>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let auditing = auditing.into_inner();
-    let limited = request.extensions_mut().remove::<Refusal>();
-    let (open, verdict) = auditing.open(&request, limited.as_ref()).await;
+    // Without `authenticate` there is nobody.
+    let mut caller = request.extensions_mut().remove::<Caller>().unwrap_or_default();
+    let limited = caller.limited.take();
+    let (open, verdict) = auditing.open(&request, caller, limited.as_ref()).await;
     if let Some(refusal) = limited {
         // Whatever the call asks for: it is not even looked up.
         return Err(auditing.fail(open, Outcome::Completed, CallFailure::Refused(refusal)).await);
@@ -105,9 +105,14 @@ pub async fn audit(
 
 impl Auditing {
     /// Opens the entry of a call and decides about the call. A change has its intent on stable storage when this returns.
-    async fn open(self: &Arc<Self>, request: &ServiceRequest, limited: Option<&Refusal>) -> (OpenCall, Verdict) {
+    async fn open(
+        self: &Arc<Self>,
+        request: &ServiceRequest,
+        caller: Caller,
+        limited: Option<&Refusal>,
+    ) -> (OpenCall, Verdict) {
         let started = Instant::now();
-        let call = self.call(request);
+        let call = self.call(request, caller);
         let permitted = match limited {
             Some(refusal) => Some(Err(refusal.clone())),
             None => call.operation.map(|operation| authorize(&call.actor, operation.permission)),
@@ -177,6 +182,12 @@ impl Auditing {
 
     /// Takes a place for the entry and stores the intent of a change.
     async fn admit(&self, open: &mut OpenCall) -> Result<(), StoreError> {
+        if open.class != Class::Change
+            && let Some(place) = self.writer.try_place()
+        {
+            open.place = Some(place);
+            return self.writer.health();
+        }
         let deadline = Deadline::from_now();
         open.place = Some(self.writer.place(open.class, deadline).await?);
         self.writer.health()?;
@@ -198,36 +209,40 @@ impl Auditing {
         open.class != Class::Change && (always || self.on_store_failure == OnStoreFailure::Serve)
     }
 
-    fn call(&self, request: &ServiceRequest) -> Call {
+    fn call(&self, request: &ServiceRequest, caller: Caller) -> Call {
         let header = |name| request.headers().get(name).map(|value: &HeaderValue| value.as_bytes());
-        let (actor, client) = {
-            let attached = request.extensions();
-            let client = attached.get::<Client>().copied();
-            // Without `authenticate` there is nobody.
-            (attached.get::<Arc<Actor>>().cloned().unwrap_or_default(), client)
-        };
+        let (asked, operation) = self.operation(request);
+        let path = request.uri().path();
         Call {
             arrival: Arrival::now(),
-            method: bounded(request.method().as_str(), redact::METHOD_MAX_BYTES),
-            path: bounded(request.uri().path(), redact::PATH_MAX_BYTES),
-            operation: self.operation(request),
-            actor,
-            source_ip: client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.peer),
+            method: match operation {
+                Some(operation) => operation.method.as_str().into(),
+                None => bounded(request.method().as_str(), redact::METHOD_MAX_BYTES).into(),
+            },
+            // What many calls ask for is held once.
+            path: match asked {
+                Some(asked) if **asked == *path => Arc::clone(asked),
+                _ => bounded(path, redact::PATH_MAX_BYTES).into(),
+            },
+            operation,
+            actor: caller.actor,
+            source_ip: caller.client.peer,
             trace_id: header("traceparent").and_then(redact::trace_id),
             user_agent: header(USER_AGENT.as_str())
                 .map(|agent| bounded(&String::from_utf8_lossy(agent), redact::USER_AGENT_MAX_BYTES)),
-            forwarded_for: client.and_then(|client| client.forwarded_for),
+            forwarded_for: caller.client.forwarded_for,
         }
     }
 
-    /// The operation that a request names, by the path as the router sees it: percent-decoded where that is harmless. Asks the
-    /// router only where the path has parameters.
-    fn operation(&self, request: &ServiceRequest) -> Option<Operation> {
+    /// The operation that a request names, by the path as the router sees it: percent-decoded where that is harmless; and that path,
+    /// if it has no parameters. Asks the router only where it has.
+    fn operation(&self, request: &ServiceRequest) -> (Option<&Arc<str>>, Option<Operation>) {
         let (path, method) = (request.match_info().as_str(), request.method().as_str());
-        if self.operations.knows(path) {
-            return self.operations.find(path, method);
+        if let Some(found) = self.operations.at(path) {
+            return (Some(found.path()), found.with(method));
         }
-        self.operations.find(&request.resource_map().match_pattern(path)?, method)
+        let pattern = request.resource_map().match_pattern(path);
+        (None, pattern.and_then(|pattern| self.operations.at(&pattern)?.with(method)))
     }
 }
 

@@ -19,7 +19,9 @@ pub const USER_AGENT_MAX_BYTES: usize = 256;
 ///
 /// Such a character becomes `\u{hex}`. A text that is too long ends in `...(N bytes)`, N being its length as received.
 pub fn bounded(text: &str, max_bytes: usize) -> String {
-    if text.len() <= max_bytes && !text.contains(is_unprintable) {
+    // Nearly every text is plain ASCII, which is seen without decoding it.
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~');
+    if text.len() <= max_bytes && (text.as_bytes().iter().all(is_plain) || !text.contains(is_unprintable)) {
         return text.to_owned();
     }
     let tail = format!("...({} bytes)", text.len());

@@ -137,11 +137,6 @@ impl Writer {
 
     /// A place for a call of that class that has arrived. Waits while the store is slow.
     pub async fn place(&self, class: Class, deadline: Deadline) -> Result<Place, StoreError> {
-        if class != Class::Change
-            && let Some(place) = self.try_place()
-        {
-            return Ok(place);
-        }
         // Nobody waits for a store that is known to fail.
         self.health()?;
         let acquired = deadline.bound(async {

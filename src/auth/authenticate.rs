@@ -1,21 +1,18 @@
 //! The middleware that finds out who calls.
 //!
-//! Attaches a [`Client`] and an `Arc<Actor>` to every request, and a [`Refusal`](super::Refusal) where it is one too many. It
-//! never answers: what a bad credential or a limit leads to happens after the call has an entry.
+//! Attaches a [`Caller`] to every request. It never answers: what a bad credential or a limit leads to happens after the call has an
+//! entry. Nothing in it waits, so it is a function and not a service around the others, which would cost each call an allocation.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::HttpMessage;
+use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
-use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, web};
 
-use super::actor::role_lines;
 use super::{
-    Actor, Admission, AuthMethod, CertificateRoles, Client, ClientCertificate, Credential, LocalPeer, PermissionSet,
+    Actor, Admission, CertificateRoles, Client, ClientCertificate, Credential, LocalPeer, PermissionSet, Refusal,
     TimeFloor, TokenError, TokenVerifier,
 };
 use crate::host::clock;
@@ -65,18 +62,10 @@ impl Authenticator {
         let signed = self.verifier.signed(token)?;
         // Nobody is told of this node's clock but who has shown something.
         self.check_clock(now_s)?;
-        let token = self.verifier.accept(&signed, now_s)?;
+        let actor = self.verifier.accept(&signed, now_s)?;
         // From now on an earlier clock is wrong.
         signed.witnessed_s().inspect(|&been_s| self.time_floor.raise(been_s));
-        Ok(Arc::new(Actor {
-            user: token.subject,
-            roles: role_lines(&token.roles),
-            token_id: token.token_id,
-            auth_method: Some(AuthMethod::Bearer),
-            permissions: token.permissions,
-            expires_at_s: Some(token.expires_at_s.saturating_add(self.verifier.leeway_s().into())),
-            refused: None,
-        }))
+        Ok(actor)
     }
 
     /// What has expired would live again under a clock that is behind.
@@ -107,13 +96,26 @@ impl<'a> Known<'a> {
     }
 }
 
-/// The middleware.
-pub async fn authenticate(
-    authenticator: web::Data<Live<Authenticator>>,
-    admission: web::Data<Live<Admission>>,
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+/// Who calls, as it is attached to a request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Whom the call counts for.
+    pub client: Client,
+    /// Who was authenticated.
+    pub actor: Arc<Actor>,
+    /// Why it is one call too many, if it is.
+    pub limited: Option<Refusal>,
+}
+
+impl Default for Caller {
+    /// Nobody: what a request has that was never looked at.
+    fn default() -> Self {
+        Self { client: Client::unknown(), actor: Arc::default(), limited: None }
+    }
+}
+
+/// The middleware: to be called with each request, before `audit`.
+pub fn authenticate(authenticator: &Live<Authenticator>, admission: &Live<Admission>, request: &ServiceRequest) {
     let (admission, now) = (admission.get(), Instant::now());
     let client = if let Some(local) = request.conn_data() {
         Client::local(local)
@@ -122,18 +124,14 @@ pub async fn authenticate(
         let peer = request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
         admission.proxies().client(peer, request.headers())
     };
-    let admitted = admission.of_client(&client, now).and_then(|()| {
+    let mut caller = Caller { client, ..Caller::default() };
+    caller.limited = admission.of_client(&client, now).err();
+    if caller.limited.is_none() {
         let credential = Credential::parse(request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes));
-        let actor = authenticator.get().actor(credential, Known::of(request.conn_data(), request.conn_data()));
-        let admitted = admission.of_actor(&client, &actor, now);
-        request.extensions_mut().insert(actor);
-        admitted
-    });
-    request.extensions_mut().insert(client);
-    if let Err(refusal) = admitted {
-        request.extensions_mut().insert(refusal);
+        caller.actor = authenticator.get().actor(credential, Known::of(request.conn_data(), request.conn_data()));
+        caller.limited = admission.of_actor(&client, &caller.actor, now).err();
     }
-    next.call(request).await
+    request.extensions_mut().insert(caller);
 }
 
 #[cfg(test)]

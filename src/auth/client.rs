@@ -4,7 +4,7 @@
 //! from the end, where the nearest one writes: each address that is a trusted proxy's is passed over, and the first other one is
 //! the client. What stands before that, anyone can have written; so can the header that the proxies do not write.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,11 @@ impl Client {
     /// A process of this node. What it says of others is not believed.
     pub fn local(peer: &LocalPeer) -> Self {
         Self { peer: LocalPeer::ADDRESS, forwarded_for: None, local: Some(peer.counted()) }
+    }
+
+    /// Someone whom nobody has looked at.
+    pub(super) const fn unknown() -> Self {
+        Self { peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED), forwarded_for: None, local: None }
     }
 
     /// Whom its calls count for.

@@ -35,7 +35,7 @@ mod weak_key;
 
 pub use actor::{Actor, AuthMethod};
 pub use admission::{Admission, Rates};
-pub use authenticate::{Authenticator, authenticate};
+pub use authenticate::{Authenticator, Caller, authenticate};
 pub use authorize::{Refusal, authorize};
 pub use certificate::{CertificateRoles, ClientCertificate};
 pub use claims::ClaimError;

@@ -46,7 +46,10 @@ impl TimeFloor {
 
     /// This time has been.
     pub fn raise(&self, to_s: i64) {
-        self.floor_s.fetch_max(to_s, Ordering::Relaxed);
+        // Read first: nearly always it is far beyond that, and what is only read all workers can have at once.
+        if self.floor_s.load(Ordering::Relaxed) < to_s {
+            self.floor_s.fetch_max(to_s, Ordering::Relaxed);
+        }
     }
 
     /// Takes the wall clock where it is synchronised, and writes the floor down where it is more than an hour beyond what is written.

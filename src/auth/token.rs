@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jsonwebtoken::Header;
 use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
 
+use super::actor::role_lines;
 use super::cache::Cache;
 use super::claims::{ClaimError, Claims, missing};
 use super::key::{KeyAlgorithm, KeyError, SigningKey};
@@ -17,7 +18,7 @@ use super::random::random_bytes;
 use super::revoked::RevokedTokens;
 use super::rules::{Rules, Scope};
 use super::token_header::TokenHeader;
-use super::{Permission, PermissionSet, Roles, crypto};
+use super::{Actor, AuthMethod, Permission, PermissionSet, Roles, crypto};
 
 /// Bytes that a token has at most. Longer ones are refused before anything is parsed.
 pub const MAX_TOKEN_BYTES: usize = 4096;
@@ -47,11 +48,12 @@ pub struct TokenVerifier {
     signed: Cache<Signed>,
 }
 
-/// Claims under a signature that is right.
+/// Claims under a signature that is right, and whom they name: made once, as entries of all his calls share it.
 #[derive(Debug)]
 pub(super) struct Signed {
     claims: Claims,
     scope: Scope,
+    actor: Arc<Actor>,
 }
 
 impl Signed {
@@ -77,20 +79,22 @@ impl TokenVerifier {
     /// What `token` says, if it is accepted at `now_s`, in seconds from 1970.
     pub fn verify(&self, token: &str, now_s: i64) -> Result<VerifiedToken, TokenError> {
         let signed = self.signed(token)?;
-        self.accept(&signed, now_s)
-    }
-
-    /// What a token says whose signature is right, if it is accepted at `now_s`.
-    pub(super) fn accept(&self, Signed { claims, scope }: &Signed, now_s: i64) -> Result<VerifiedToken, TokenError> {
-        self.rules.check(claims, *scope, now_s)?;
-        self.check_revocation(claims)?;
+        let actor = self.accept(&signed, now_s)?;
+        let claims = &signed.claims;
         Ok(VerifiedToken {
-            permissions: self.permissions(claims),
+            permissions: actor.permissions,
             subject: claims.sub.clone(),
             roles: claims.roles.clone(),
             token_id: claims.jti.clone(),
             expires_at_s: claims.exp,
         })
+    }
+
+    /// Who shows a token whose signature is right, if it is accepted at `now_s`.
+    pub(super) fn accept(&self, signed: &Signed, now_s: i64) -> Result<Arc<Actor>, TokenError> {
+        self.rules.check(&signed.claims, signed.scope, now_s)?;
+        self.check_revocation(&signed.claims)?;
+        Ok(Arc::clone(&signed.actor))
     }
 
     /// A token without an ID could not be called back, so where others can be, it is not accepted.
@@ -115,9 +119,23 @@ impl TokenVerifier {
         let key = self.keys.find(header.kid.as_deref(), header.algorithm)?;
         let decoded = jsonwebtoken::decode::<Members>(token, &key.key, &key.validation).map_err(refused)?;
         let scope = if key.algorithm() == KeyAlgorithm::Hs256 { Scope::Node } else { Scope::Fleet };
-        let signed = Arc::new(Signed { claims: Claims::try_from(decoded.claims)?, scope });
+        let claims = Claims::try_from(decoded.claims)?;
+        let actor = Arc::new(self.actor(&claims));
+        let signed = Arc::new(Signed { claims, scope, actor });
         self.signed.insert(digest, Arc::clone(&signed));
         Ok(signed)
+    }
+
+    fn actor(&self, claims: &Claims) -> Actor {
+        Actor {
+            user: claims.sub.clone(),
+            roles: role_lines(&claims.roles),
+            token_id: claims.jti.clone(),
+            auth_method: Some(AuthMethod::Bearer),
+            permissions: self.permissions(claims),
+            expires_at_s: Some(claims.exp.saturating_add(self.leeway_s().into())),
+            refused: None,
+        }
     }
 
     fn permissions(&self, claims: &Claims) -> PermissionSet {

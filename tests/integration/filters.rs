@@ -37,8 +37,8 @@ fn entry(seq: u64, dice: &mut Dice) -> Entry {
             monotonic_us: 1,
             clock_synced: true,
         },
-        method: (*dice.pick(&["GET", "PUT", "get"])).to_owned(),
-        path: path.to_owned(),
+        method: (*dice.pick(&["GET", "PUT", "get"])).to_owned().into(),
+        path: path.into(),
         operation: api::endpoints().get(usize::try_from(operation).unwrap()).map(|endpoint| endpoint.operation),
         actor: Arc::new(Actor {
             user: user.to_owned(),

@@ -62,12 +62,12 @@ async fn call_within(paths: &[&str]) -> (Vec<(u16, String)>, Vec<Value>) {
         handler_timeout: Duration::from_millis(50),
         answer: api::answer,
     };
+    let auditing = Arc::new(auditing);
     let app = App::new()
-        .app_data(web::Data::new(auditing))
         .route("/panic", web::get().to(panics))
         .route("/endless", web::get().to(never_answers))
         .route("/fine", web::get().to(HttpResponse::NoContent))
-        .wrap(from_fn(audit));
+        .wrap(from_fn(move |request, next| audit(Arc::clone(&auditing), request, next)));
     let app = init_service(app).await;
     let mut answers = Vec::new();
     for path in paths {

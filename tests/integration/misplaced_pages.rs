@@ -91,8 +91,8 @@ fn record(seq: u64) -> Record {
     let class = Class::ALL[usize::try_from(seq % 5 % 3).unwrap()];
     let call = Call {
         arrival: Arrival { timestamp_ms: 1_000, monotonic_us: 77, clock_synced: true },
-        method: "GET".to_owned(),
-        path: format!("/{}", "p".repeat(300)),
+        method: "GET".into(),
+        path: format!("/{}", "p".repeat(300)).into(),
         operation: None,
         actor: Arc::default(),
         source_ip: Ipv4Addr::LOCALHOST.into(),

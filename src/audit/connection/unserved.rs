@@ -41,8 +41,8 @@ pub(super) fn record(
     };
     let call = Call {
         arrival: Arrival::now().before(duration),
-        method,
-        path,
+        method: method.into(),
+        path: path.into(),
         operation: None,
         actor: origin.actor.as_ref().map_or_else(|| Arc::new(Actor::default()), Arc::clone),
         source_ip: origin.address,

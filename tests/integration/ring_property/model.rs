@@ -174,8 +174,8 @@ impl Draft {
                 monotonic_us: 77,
                 clock_synced: self.path_bytes.is_multiple_of(2),
             },
-            method: "GET".to_owned(),
-            path: self.path(),
+            method: "GET".into(),
+            path: self.path().into(),
             operation: self.operation(),
             actor: Arc::new(Actor {
                 user: self.user.clone(),

@@ -114,8 +114,8 @@ pub(super) fn refused() -> Entry {
 pub(super) fn call() -> Call {
     Call {
         arrival: Arrival { timestamp_ms: 1, monotonic_us: 1, clock_synced: true },
-        method: "GET".to_owned(),
-        path: "/".to_owned(),
+        method: "GET".into(),
+        path: "/".into(),
         operation: None,
         actor: Arc::new(Actor::default()),
         source_ip: Ipv4Addr::LOCALHOST.into(),
