@@ -1,7 +1,8 @@
 """Bytes that reach the disk for each entry, by the block device's own counters: a file system of its own on a loop device.
 
-Run as root after benches/run.sh has built the agent. SECONDS_EACH (60) is the length of each case; 1800 is the soak. What the stop
-writes (the last checkpoint) counts too, so a short run at a low rate tells more bytes than a long one.
+python3 benches/flash.py [CASE...], as root after benches/run.sh has built the agent; all cases where none is named. SECONDS_EACH (60) is
+the length of each; 1800 is the soak. What the stop writes (the last checkpoint) counts too, so a short run at a low rate tells more
+bytes than a long one.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -61,8 +63,12 @@ CASES = [  # case, durability, load, at most
     ("relaxed, 1 a second", "relaxed", paced(1), 9_600),
 ]
 
+wanted = sys.argv[1:] or [case[0] for case in CASES]
+if unknown := set(wanted) - {case[0] for case in CASES}:
+    raise SystemExit(f"no such case: {', '.join(unknown)}; there are: {', '.join(case[0] for case in CASES)}")
+
 print("| case | entries | bytes to the device | bytes/entry | aim at most |\n|---|---:|---:|---:|---:|")
-for name, durability, load, aim in CASES:
+for name, durability, load, aim in (case for case in CASES if case[0] in wanted):
     with disk() as (mount, written):
         run.OUT = mount
         with run.Agent(name, durability) as agent:
