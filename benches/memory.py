@@ -24,9 +24,12 @@ ENTRIES = int(os.environ.get("ENTRIES", "1000000"))
 ROUNDS = int(os.environ.get("ROUNDS", "4"))
 SECONDS = int(os.environ.get("SECONDS_EACH", "5"))
 PATH = "/node/hostname"
+CONNECTIONS = (64, 256, 2000)
 LIMITS = {
     "NODEAUDIT_AUDIT__MAX_ENTRIES": str(ENTRIES),
     "NODEAUDIT_AUDIT__MAX_BYTES": str(ENTRIES * 400 + 8_000_000),
+    "NODEAUDIT_SERVER__MAX_CONNECTIONS": "4000",
+    "NODEAUDIT_SERVER__MAX_CONNECTIONS_PER_PEER": "4000",
     "NODEAUDIT_LIMITS__PEER_PER_S": "0",
     "NODEAUDIT_LIMITS__ACTOR_PER_S": "0",
 }
@@ -80,7 +83,7 @@ def measured(binary, folder, token):
     with Agent(binary, folder, token) as agent:
         time.sleep(1)
         row = {"start ms": agent.start_ms, "idle KiB": agent.memory_kib()}
-        for connections in (64, 256):
+        for connections in CONNECTIONS:
             row[f"requests/s, c={connections}"], row[f"us/request, c={connections}"] = agent.load(connections, SECONDS)
             # What it held at the most while it was loaded.
             row[f"c={connections} KiB"] = agent.memory_kib("VmHWM")
