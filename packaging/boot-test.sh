@@ -222,7 +222,8 @@ survives_kill() {
 
 upgrades() {
   local epoch
-  expect 200 GET /audit/status && epoch=$(jq -r .epoch "$work/body")
+  # The machine can be reached before the agent serves.
+  eventually active && expect 200 GET /audit/status && epoch=$(jq -r .epoch "$work/body") || return
   guest 'echo "# kept by the operator" >>/etc/nodeaudit/nodeaudit.toml
     DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i /packages/second.deb' || return
   eventually active && guest 'grep -q "kept by the operator" /etc/nodeaudit/nodeaudit.toml' &&
@@ -306,7 +307,8 @@ shuts_down() {
 
 a_clone_is_another_node() {
   local epoch
-  expect 200 GET /audit/status && epoch=$(jq -r .epoch "$work/body")
+  # The machine can be reached before the agent serves.
+  eventually active && expect 200 GET /audit/status && epoch=$(jq -r .epoch "$work/body") || return
   local key='sha256sum </var/lib/nodeaudit/token.key' before
   before=$(guest "$key")
   guest 'systemctl stop nodeaudit.socket nodeaudit.service && umount /var/lib/nodeaudit && sed -i /nodeaudit/d /etc/fstab &&
