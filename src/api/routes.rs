@@ -107,3 +107,35 @@ fn may_pass(endpoints: &[Endpoint], request: &ServiceRequest) -> Result<(), ApiE
 async fn not_found() -> Result<HttpResponse, ApiError> {
     Err(ApiError::NotFound("No operation has this path.".to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+    use crate::audit::StoreError;
+    use crate::auth::Refusal;
+
+    /// What a call of an endpoint is told for which this was decided; none where it passes.
+    fn told(endpoint: &Endpoint, verdict: Option<Verdict>) -> Option<u16> {
+        let request = TestRequest::default().method(http_method(endpoint.operation.method)).to_srv_request();
+        if let Some(verdict) = verdict {
+            request.extensions_mut().insert(verdict);
+        }
+        may_pass(&[*endpoint], &request).err().map(|error| error.status_code().as_u16())
+    }
+
+    #[test]
+    fn a_call_passes_only_by_a_verdict_for_its_own_operation() {
+        for endpoint in endpoints() {
+            let id = endpoint.operation.id;
+            assert_eq!(told(&endpoint, Some(Verdict::Proceed(Some(id)))), None, "{id}");
+            assert_eq!(told(&endpoint, Some(Verdict::Proceed(Some("another")))), Some(500), "{id}");
+            assert_eq!(told(&endpoint, Some(Verdict::Proceed(None))), Some(500), "{id}: no operation was found");
+            assert_eq!(told(&endpoint, None), Some(500), "{id}: the audit was left out");
+            let refused = Refusal::Unauthenticated("no token".to_owned());
+            assert_eq!(told(&endpoint, Some(Verdict::Refused(refused))), Some(401), "{id}");
+            assert_eq!(told(&endpoint, Some(Verdict::NotRecordable(StoreError::Closed))), Some(503), "{id}");
+        }
+    }
+}

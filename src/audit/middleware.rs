@@ -182,12 +182,6 @@ impl Auditing {
 
     /// Takes a place for the entry and stores the intent of a change.
     async fn admit(&self, open: &mut OpenCall) -> Result<(), StoreError> {
-        if open.class != Class::Change
-            && let Some(place) = self.writer.try_place()
-        {
-            open.place = Some(place);
-            return self.writer.health();
-        }
         let deadline = Deadline::from_now();
         open.place = Some(self.writer.place(open.class, deadline).await?);
         self.writer.health()?;

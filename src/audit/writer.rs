@@ -139,6 +139,11 @@ impl Writer {
     pub async fn place(&self, class: Class, deadline: Deadline) -> Result<Place, StoreError> {
         // Nobody waits for a store that is known to fail.
         self.health()?;
+        if class != Class::Change
+            && let Some(place) = self.try_place()
+        {
+            return Ok(place);
+        }
         let acquired = deadline.bound(async {
             let entry = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
             let intent = match class {

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use super::key::{KeyAlgorithm, KeyFormatError, VerifyingKey};
+use super::key::{KeyAlgorithm, VerifyingKey};
+use super::key_error::KeyFormatError;
 
 /// What a text holds.
 pub(super) struct Contents {

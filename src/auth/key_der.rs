@@ -3,7 +3,8 @@
 //! `SubjectPublicKeyInfo` of RFC 5280 and `PrivateKeyInfo` of RFC 5208, with the algorithms of RFC 8410 (Ed25519), RFC 5480 (P-256)
 //! and RFC 3279 (RSA).
 
-use super::key::{KeyAlgorithm, KeyFormatError};
+use super::key::KeyAlgorithm;
+use super::key_error::KeyFormatError;
 use crate::der::{Der, OBJECT_IDENTIFIER, SEQUENCE};
 
 const INTEGER: u8 = 0x02;

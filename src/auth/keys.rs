@@ -8,7 +8,8 @@ use jsonwebtoken::Algorithm;
 use super::form;
 use super::guarded_file::{GuardedFile, entries_of};
 use super::jwks::{self, Contents};
-use super::key::{KeyError, KeyFormatError, SigningKey, VerifyingKey, kid_of};
+use super::key::{SigningKey, VerifyingKey, kid_of};
+use super::key_error::{KeyError, KeyFormatError};
 use super::token::TokenError;
 
 /// So many keys at most.

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::key::KeyFormatError;
+use super::key_error::KeyFormatError;
 
 const BEGIN: &str = "-----BEGIN ";
 

@@ -93,10 +93,8 @@ impl Clock {
 
 /// Has the agent of a node, which is configured in this folder, show this certificate, and let in the fleet's manager by his.
 fn trust_certificates(folder: &Path, authority: &Authority, own: &Pair) {
-    for (name, text) in [("crt", &own.certificate), ("key", &own.key), ("ca", &authority.certificate)] {
-        fs::write(folder.join(name), text).unwrap();
-        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
-    }
+    own.write(folder);
+    fs::write(folder.join("ca"), &authority.certificate).unwrap();
     let (at, file) = (folder.display(), folder.join("nodeaudit.toml"));
     let text = fs::read_to_string(&file).unwrap();
     let tls = format!(

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
@@ -22,18 +21,8 @@ const SECRET: &str = "HUNTER2-correct-horse-battery-staple";
 fn nothing_that_a_caller_keeps_secret_reaches_the_ring_or_the_log() {
     let authority = Authority::new();
     let own = authority.issue("node");
-    let node = Node::new("").over_tls(TlsClient::new(&authority.certificate, None));
-    let folder = node.folder().to_owned();
-    fs::write(folder.join("crt"), &own.certificate).unwrap();
-    fs::write(folder.join("key"), &own.key).unwrap();
-    fs::set_permissions(folder.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
-    let at = folder.display();
-    fs::write(
-        folder.join("nodeaudit.toml"),
-        format!("[tls]\ncertificate = \"{at}/crt\"\nkey = \"{at}/key\"\n[log]\nlevel = \"trace\"\n"),
-    )
-    .unwrap();
-    let agent = node.start();
+    let client = TlsClient::new(&authority.certificate, None);
+    let agent = own.node(client, "[log]\nlevel = \"trace\"").start();
     let token = agent.token(&["admin"]);
     let signature = token.rsplit('.').next().unwrap().to_owned();
     let key = fs::read_to_string(agent.node().state_dir().join("token.key")).unwrap();
@@ -121,15 +110,7 @@ fn memory(pid: u32) -> Option<Vec<u8>> {
 fn no_copy_of_the_tls_key_stays_in_memory_once_it_is_read() {
     let authority = Authority::new();
     let own = authority.issue("node");
-    let node = Node::new("").over_tls(TlsClient::new(&authority.certificate, None));
-    let folder = node.folder().to_owned();
-    fs::write(folder.join("crt"), &own.certificate).unwrap();
-    fs::write(folder.join("key"), &own.key).unwrap();
-    fs::set_permissions(folder.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
-    let at = folder.display();
-    let config = format!("[tls]\ncertificate = \"{at}/crt\"\nkey = \"{at}/key\"\n");
-    fs::write(folder.join("nodeaudit.toml"), config).unwrap();
-    let agent = node.start();
+    let agent = own.node(TlsClient::new(&authority.certificate, None), "").start();
     // Read again and again: what comes after a start can hide in it what was left over.
     let token = agent.token(&["admin"]);
     for count in 1..=8 {

@@ -4,29 +4,11 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Authority, Connection, Ledger, Node, Pair, Request, TlsClient, run};
-
-/// A node whose agent has that certificate; `more` stands in `[tls]`.
-fn node(own: &Pair, client: TlsClient, more: &str) -> Node {
-    let node = Node::new("").over_tls(client);
-    let folder = node.folder().to_owned();
-    write(&folder, own);
-    let at = folder.display();
-    let config = format!("[tls]\ncertificate = \"{at}/crt\"\nkey = \"{at}/key\"\n{more}\n");
-    fs::write(folder.join("nodeaudit.toml"), config).unwrap();
-    node
-}
-
-fn write(folder: &Path, own: &Pair) {
-    fs::write(folder.join("crt"), &own.certificate).unwrap();
-    fs::write(folder.join("key"), &own.key).unwrap();
-    fs::set_permissions(folder.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
-}
+use crate::support::{Agent, Authority, Connection, Ledger, Pair, Request, TlsClient, run};
 
 /// Method, path, outcome, class and status of an entry.
 fn gist(entry: &Value) -> [&str; 4] {
@@ -42,7 +24,7 @@ fn openssl(arguments: &[&str]) -> String {
 #[test]
 fn calls_over_tls_are_served_and_recorded_as_any_other() {
     let authority = Authority::new();
-    let agent = node(&authority.issue("node"), TlsClient::new(&authority.certificate, None), "").start();
+    let agent = authority.issue("node").node(TlsClient::new(&authority.certificate, None), "").start();
     let mut ledger = Ledger::open(&agent);
     let mut connection = agent.connect();
     let token = agent.token(&["admin"]);
@@ -67,7 +49,7 @@ fn a_certificate_says_who_calls_and_its_subject_what_he_may_do() {
     let manager = authority.issue("fleet-manager");
     let config =
         "client_auth = \"optional\"\nclient_ca = CA\nroles.\"CN=fleet-manager,O=Example\" = [\"read\", \"auditor\"]";
-    let node = node(&own, with(&manager), "");
+    let node = own.node(with(&manager), "");
     let ca = node.folder().join("ca");
     fs::write(&ca, &authority.certificate).unwrap();
     let file = node.folder().join("nodeaudit.toml");
@@ -109,11 +91,9 @@ fn a_certificate_says_who_calls_and_its_subject_what_he_may_do() {
 #[test]
 fn a_handshake_that_fails_leaves_an_entry_that_says_why() {
     let authority = Authority::new();
-    let node = node(
-        &authority.issue("node"),
-        TlsClient::new(&authority.certificate, None),
-        "min_version = \"1.3\"\nhandshake_timeout_ms = 300",
-    );
+    let node = authority
+        .issue("node")
+        .node(TlsClient::new(&authority.certificate, None), "min_version = \"1.3\"\nhandshake_timeout_ms = 300");
     let agent = node.start();
     let mut ledger = Ledger::open(&agent);
     let talk = |bytes: &[u8]| {
@@ -159,7 +139,7 @@ fn a_handshake_that_fails_leaves_an_entry_that_says_why() {
 #[test]
 fn a_new_certificate_is_in_force_after_a_reload_and_open_connections_go_on() {
     let (old, new) = (Authority::new(), Authority::new());
-    let agent = node(&old.issue("node"), TlsClient::new(&old.certificate, None), "").start();
+    let agent = old.issue("node").node(TlsClient::new(&old.certificate, None), "").start();
     let admin = agent.token(&["admin"]);
     let mut kept = agent.connect();
     assert_eq!(kept.call(&Request::get("/health")).status, 200);
@@ -173,7 +153,7 @@ fn a_new_certificate_is_in_force_after_a_reload_and_open_connections_go_on() {
     crate::support::eventually("a refused reload", || (status(&mut kept)["refused"] == 1).then_some(()));
     assert_eq!(agent.call(&Request::get("/health")).status, 200, "a bad file changes nothing");
 
-    write(&folder, &new.issue("node"));
+    new.issue("node").write(&folder);
     agent.hang_up();
     crate::support::eventually("a reload", || (status(&mut kept)["reloads"] == 1).then_some(()));
     assert_eq!(kept.call(&Request::get("/health")).status, 200, "an open connection goes on");
@@ -221,7 +201,7 @@ fn certificates_that_callers_would_not_take_are_refused() {
     let pair = Authority::new().issue("node");
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().display();
-    write(folder.path(), &Pair { certificate: pair.certificate.repeat(200), ..pair });
+    Pair { certificate: pair.certificate.repeat(200), ..pair }.write(folder.path());
     let config = folder.path().join("nodeaudit.toml");
     fs::write(&config, format!("state_dir = \"{at}/state\"\n[tls]\ncertificate = \"{at}/crt\"\nkey = \"{at}/key\"\n"))
         .unwrap();
@@ -265,7 +245,7 @@ fn tls_init_makes_private_files_that_the_agent_and_others_can_use() {
 
     // The agent uses them, and who has the certificate trusts it.
     let pair = Pair { certificate: fs::read_to_string(&certificate).unwrap(), key: fs::read_to_string(&key).unwrap() };
-    let agent: Agent = node(&pair, TlsClient::new(&pair.certificate, None), "").start();
+    let agent: Agent = pair.node(TlsClient::new(&pair.certificate, None), "").start();
     let url = format!("https://{}/health", agent.address());
     let mut curl = Command::new("curl");
     let called = curl.args(["-sS", "--cacert", certificate.to_str().unwrap(), &url]).output().unwrap();

@@ -1,6 +1,9 @@
 //! Authorities, certificates, and a client that speaks TLS.
 
+use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
@@ -9,6 +12,8 @@ use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, version};
+
+use super::Node;
 
 /// Who signs certificates.
 pub(crate) struct Authority {
@@ -55,6 +60,25 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Pair { certificate, key: key.serialize_pem() }
+    }
+}
+
+impl Pair {
+    /// A node whose agent shows this certificate; `more` stands in `[tls]`, or behind it.
+    pub(crate) fn node(&self, client: TlsClient, more: &str) -> Node {
+        let node = Node::new("").over_tls(client);
+        self.write(node.folder());
+        let at = node.folder().display();
+        let config = format!("[tls]\ncertificate = \"{at}/crt\"\nkey = \"{at}/key\"\n{more}\n");
+        fs::write(node.folder().join("nodeaudit.toml"), config).unwrap();
+        node
+    }
+
+    /// Puts both into a folder, as `crt` and `key`.
+    pub(crate) fn write(&self, folder: &Path) {
+        fs::write(folder.join("crt"), &self.certificate).unwrap();
+        fs::write(folder.join("key"), &self.key).unwrap();
+        fs::set_permissions(folder.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
     }
 }
 
