@@ -9,16 +9,12 @@ use actix_web::middleware::from_fn;
 use actix_web::test::{TestRequest, init_service, try_call_service};
 use actix_web::{App, HttpResponse, web};
 use nodeaudit::api;
-use nodeaudit::audit::ring::{Ring, RingOptions};
-use nodeaudit::audit::{
-    AUDIT_ID, Auditing, Durabilities, Durability, Filter, OnStoreFailure, Reader, ServedEntry, Writer, WriterOptions,
-    audit,
-};
+use nodeaudit::audit::{AUDIT_ID, Auditing, Filter, OnStoreFailure, ServedEntry, audit};
 use nodeaudit::auth::Permission;
 use nodeaudit::operation::{Method, Operation, Operations};
 use serde_json::{Value, json};
 
-use crate::support::rounds;
+use crate::support::{rounds, strict_store};
 
 const fn get(id: &'static str, path: &'static str) -> Operation {
     Operation { id, method: Method::Get, path, permission: Permission::Public, summary: "Does not end well." }
@@ -42,19 +38,7 @@ fn call(paths: &[&str]) -> (Vec<(u16, String)>, Vec<Value>) {
 
 async fn call_within(paths: &[&str]) -> (Vec<(u16, String)>, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
-    let options = RingOptions {
-        state_dir: folder.path().to_owned(),
-        max_entries: 10_000,
-        max_bytes: 8 << 20,
-        guarantee_percent: [40, 30, 20],
-        boot_id: uuid::Uuid::nil(),
-        started_ms: 0,
-    };
-    let ring = Ring::open(&options).unwrap();
-    let reader = Arc::new(Reader::new(folder.path(), ring.gate()));
-    let durabilities = Durabilities([(Durability::Strict, Duration::ZERO); 3]);
-    let options = WriterOptions { durabilities, max_pending: 64, denied_entries: 16 };
-    let (writer, thread) = Writer::start(ring, options).unwrap();
+    let (reader, writer, thread) = strict_store(folder.path());
     let auditing = Auditing {
         writer: writer.clone(),
         operations: Operations::new("", [PANICKING, ENDLESS]),
@@ -78,7 +62,6 @@ async fn call_within(paths: &[&str]) -> (Vec<(u16, String)>, Vec<Value>) {
         let id = response.headers().get(AUDIT_ID).unwrap().to_str().unwrap().to_owned();
         answers.push((response.status().as_u16(), id));
     }
-    // Strict: nothing has to be flushed.
     let mut entries = Vec::new();
     let visit = |entry: &ServedEntry<'_>| entries.push(serde_json::to_value(entry).unwrap());
     reader.search(&Filter::default(), u64::MAX, 0, visit).unwrap();

@@ -59,3 +59,4 @@ mod support_bundle;
 mod tls;
 mod token_catalogue;
 mod token_keys;
+mod watched;
