@@ -86,20 +86,9 @@ impl Object<'_> {
         }
     }
 
-    fn number(&mut self, before: &str, mut value: u64) {
+    fn number(&mut self, before: &str, value: u64) {
         self.raw(before);
-        // The largest has 20 digits.
-        let mut digits = [b'0'; 20];
-        let mut begin = digits.len() - 1;
-        loop {
-            digits[begin] = b'0' + u8::try_from(value % 10).unwrap_or_default();
-            value /= 10;
-            if value == 0 {
-                break;
-            }
-            begin -= 1;
-        }
-        self.0.extend_from_slice(&digits[begin..]);
+        self.raw(itoa::Buffer::new().format(value));
     }
 
     fn address(&mut self, before: &str, address: IpAddr) {

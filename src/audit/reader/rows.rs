@@ -1,11 +1,12 @@
 //! Rows of the ring file as entries.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::btree_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 
+use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Row, Transaction, params};
 use uuid::Uuid;
 
@@ -41,8 +42,9 @@ struct Sums {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     sums: Option<Sums>,
-    runs: HashMap<i64, Run>,
-    operations: HashMap<i64, OperationNames>,
+    // Few, and asked for with each row: cheaper to find by order than by hash.
+    runs: BTreeMap<i64, Run>,
+    operations: BTreeMap<i64, OperationNames>,
     seqs: HashMap<(usize, u64), u64>,
 }
 
@@ -106,8 +108,9 @@ fn seq_at(transaction: &Transaction<'_>, memory: &mut Memory, class: Class, ordi
     let mut statement = transaction.prepare_cached(&by_ordinal(class))?;
     let mut rows = statement.query([ordinal])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    check(transaction, memory, class, ordinal, row)?;
-    row.get(0)
+    let values = Values::of(row)?;
+    check(transaction, memory, class, ordinal, &values)?;
+    values.get(0)
 }
 
 /// The first ordinal of a range whose entry has that seq or a higher one; the end of the range where there is none.
@@ -183,6 +186,9 @@ fn by_ordinal(class: Class) -> String {
     select(class, "WHERE ordinal = ?1")
 }
 
+/// How many columns [`select`] asks for.
+const COLUMNS: usize = 23;
+
 /// Column 0 is the seq, 4 to 18 are the call, 19 and 20 how many calls it stands for, 21 the ordinal, 22 the sum.
 pub(super) fn select(class: Class, clause: &str) -> String {
     // Only refused calls are stored several in one entry.
@@ -193,17 +199,55 @@ pub(super) fn select(class: Class, clause: &str) -> String {
     )
 }
 
+/// The values of a row, each asked for once: asking is much of what serving a row costs.
+struct Values<'r>([ValueRef<'r>; COLUMNS]);
+
+impl<'r> Values<'r> {
+    fn of(row: &'r Row<'_>) -> rusqlite::Result<Self> {
+        let mut values = [ValueRef::Null; COLUMNS];
+        for (column, value) in values.iter_mut().enumerate() {
+            *value = row.get_ref(column)?;
+        }
+        Ok(Self(values))
+    }
+
+    fn get<T: FromSql>(&self, column: usize) -> rusqlite::Result<T> {
+        T::column_result(self.0[column]).map_err(|_| damaged("a value is of another kind than what was stored"))
+    }
+
+    fn text(&self, column: usize) -> rusqlite::Result<&'r str> {
+        self.optional_text(column)?.ok_or_else(|| damaged("a text is missing"))
+    }
+
+    fn optional_text(&self, column: usize) -> rusqlite::Result<Option<&'r str>> {
+        self.0[column].as_str_or_null().map_err(|_| damaged("a text is none"))
+    }
+
+    fn octets(&self, column: usize) -> rusqlite::Result<Option<&'r [u8]>> {
+        self.0[column].as_blob_or_null().map_err(|_| damaged("octets are none"))
+    }
+
+    fn address(&self, column: usize) -> rusqlite::Result<Option<IpAddr>> {
+        let Some(octets) = self.octets(column)? else {
+            return Ok(None);
+        };
+        let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+        let address = v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from));
+        address.map(Some).map_err(|_| damaged("no such address"))
+    }
+}
+
 /// Checks that a row is what was stored at that ordinal, by its sum, and gives what it names.
 fn check<'m>(
     transaction: &Transaction<'_>,
     memory: &'m mut Memory,
     class: Class,
     ordinal: u64,
-    row: &Row<'_>,
+    values: &Values<'_>,
 ) -> rusqlite::Result<(Run, Option<&'m OperationNames>)> {
     let sums = memory.sums(transaction)?;
-    let run = memory.run(transaction, row.get(4)?)?;
-    let operation = match row.get(10)? {
+    let run = memory.run(transaction, values.get(4)?)?;
+    let operation = match values.get(10)? {
         Some(number) => Some(memory.operation(transaction, number)?),
         None => None,
     };
@@ -216,13 +260,13 @@ fn check<'m>(
     };
     let mut sum = named.sum();
     for column in (4..19).chain([21, 0, 1, 2, 3, 19, 20]) {
-        sum.add(row.get_ref(column)?);
+        sum.add(values.0[column]);
     }
-    let is_right = match row.get::<_, Option<i64>>(22)? {
+    let is_right = match values.get::<Option<i64>>(22)? {
         Some(stored) => stored == sum.value(),
-        None => sums.after.is_some_and(|after| row.get::<_, u64>(0).is_ok_and(|seq| seq <= after)),
+        None => sums.after.is_some_and(|after| values.get::<u64>(0).is_ok_and(|seq| seq <= after)),
     };
-    if is_right && row.get::<_, u64>(21)? == ordinal {
+    if is_right && values.get::<u64>(21)? == ordinal {
         Ok((run, operation))
     } else {
         Err(damaged("an entry is not what was stored"))
@@ -238,58 +282,43 @@ pub(super) fn serve(
     row: &Row<'_>,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
 ) -> rusqlite::Result<()> {
-    let (run, operation) = check(transaction, memory, class, ordinal, row)?;
-    let seq = Seq(row.get(0)?);
-    let outcome = Outcome::ALL.get(row.get::<_, usize>(1)?).copied().ok_or_else(|| damaged("no such outcome"))?;
-    let duration_us = row.get::<_, u64>(3)?;
-    let timestamp: i64 = row.get(5)?;
-    let auth_method = match row.get::<_, usize>(14)? {
+    let values = Values::of(row)?;
+    let (run, operation) = check(transaction, memory, class, ordinal, &values)?;
+    let seq = Seq(values.get(0)?);
+    let outcome = Outcome::ALL.get(values.get::<usize>(1)?).copied().ok_or_else(|| damaged("no such outcome"))?;
+    let duration_us = values.get::<u64>(3)?;
+    let timestamp: i64 = values.get(5)?;
+    let auth_method = match values.get::<usize>(14)? {
         0 => None,
         number => Some(AuthMethod::ALL.get(number - 1).ok_or_else(|| damaged("no such authentication"))?.as_str()),
     };
-    let (calls, span_us) = (row.get::<_, u64>(19)?, row.get::<_, i64>(20)?);
+    let (calls, span_us) = (values.get::<u64>(19)?, values.get::<i64>(20)?);
     visit(&ServedEntry {
         id: EntryId::new(timestamp, class, seq, run.tag),
         timestamp,
-        user: text(row, 11)?,
-        roles: text(row, 12)?,
-        method: text(row, 8)?,
-        path: text(row, 9)?,
+        user: values.text(11)?,
+        roles: values.text(12)?,
+        method: values.text(8)?,
+        path: values.text(9)?,
         operation_id: operation.map_or("", |names| &names.0),
-        source_ip: address(row, 15)?.ok_or_else(|| damaged("no such address"))?,
-        response_code: row.get(2)?,
+        source_ip: values.address(15)?.ok_or_else(|| damaged("no such address"))?,
+        response_code: values.get(2)?,
         duration_ms: duration_us / 1_000,
         seq,
         class,
         outcome,
         permission: operation.map(|names| &*names.1),
-        token_id: optional_text(row, 13)?,
+        token_id: values.optional_text(13)?,
         auth_method,
-        trace_id: row.get_ref(16)?.as_blob_or_null()?.map(hexadecimal::encode).map(Cow::Owned),
-        user_agent: optional_text(row, 17)?,
-        forwarded_for: address(row, 18)?,
+        trace_id: values.octets(16)?.map(hexadecimal::encode).map(Cow::Owned),
+        user_agent: values.optional_text(17)?,
+        forwarded_for: values.address(18)?,
         boot_id: run.boot_id,
-        monotonic_us: row.get(6)?,
+        monotonic_us: values.get(6)?,
         duration_us,
-        clock_synced: row.get(7)?,
+        clock_synced: values.get(7)?,
         count: (calls > 1).then_some(calls),
         last_timestamp: (calls > 1).then_some(timestamp + span_us / 1_000),
     });
     Ok(())
-}
-
-fn text<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<&'r str> {
-    Ok(row.get_ref(column)?.as_str()?)
-}
-
-fn optional_text<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<Option<&'r str>> {
-    Ok(row.get_ref(column)?.as_str_or_null()?)
-}
-
-fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<IpAddr>> {
-    let Some(octets) = row.get_ref(column)?.as_blob_or_null()? else {
-        return Ok(None);
-    };
-    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).map(Some).map_err(|_| damaged("no such address"))
 }
