@@ -23,11 +23,21 @@ impl Predicate {
         let mut all = Self::default();
         let text = |text: &str| Value::from(text.to_owned());
         let integer = |number: u64| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
-        if let Some(user) = &filter.user {
-            all.and("user = ?", [text(user)]);
+        // In the order of the columns: SQLite takes a row apart up to the first condition that it does not meet, from left to right.
+        if let Some(outcome) = filter.outcome {
+            all.and("outcome = ?", [Value::from(outcome as i64)]);
         }
-        if let Some(role) = &filter.role {
-            all.and("instr(char(10) || roles || char(10), ?) > 0", [text(&format!("\n{role}\n"))]);
+        if let Some(codes) = filter.response_code {
+            all.and("response_code BETWEEN ? AND ?", [codes.first, codes.last].map(|code| integer(code.into())));
+        }
+        if let Some(millis) = filter.min_duration_ms {
+            all.and("duration_us >= ?", [integer(millis.saturating_mul(1_000))]);
+        }
+        if let Some(since) = filter.since {
+            all.and("timestamp_ms >= ?", [Value::from(since.unix_ms)]);
+        }
+        if let Some(until) = filter.until {
+            all.and("timestamp_ms < ?", [Value::from(until.unix_ms)]);
         }
         if let Some(method) = &filter.method {
             all.and("method = ?", [text(method)]);
@@ -44,6 +54,12 @@ impl Predicate {
             let numbers = "operation IN (SELECT number FROM operation WHERE operation_id = ?)";
             all.and(numbers, [text(operation_id)]);
         }
+        if let Some(user) = &filter.user {
+            all.and("user = ?", [text(user)]);
+        }
+        if let Some(role) = &filter.role {
+            all.and("instr(char(10) || roles || char(10), ?) > 0", [text(&format!("\n{role}\n"))]);
+        }
         if let Some(network) = filter.source_ip {
             let (first, last) = network.ends();
             let bytes = integer(first.len() as u64);
@@ -51,21 +67,6 @@ impl Predicate {
                 "length(source_ip) = ? AND source_ip BETWEEN ? AND ?",
                 [bytes, Value::Blob(first), Value::Blob(last)],
             );
-        }
-        if let Some(codes) = filter.response_code {
-            all.and("response_code BETWEEN ? AND ?", [codes.first, codes.last].map(|code| integer(code.into())));
-        }
-        if let Some(outcome) = filter.outcome {
-            all.and("outcome = ?", [Value::from(outcome as i64)]);
-        }
-        if let Some(since) = filter.since {
-            all.and("timestamp_ms >= ?", [Value::from(since.unix_ms)]);
-        }
-        if let Some(until) = filter.until {
-            all.and("timestamp_ms < ?", [Value::from(until.unix_ms)]);
-        }
-        if let Some(millis) = filter.min_duration_ms {
-            all.and("duration_us >= ?", [integer(millis.saturating_mul(1_000))]);
         }
         (!all.values.is_empty()).then_some(all)
     }
