@@ -17,6 +17,7 @@ mod record;
 mod replace;
 mod rows;
 mod sum;
+mod taken;
 mod version;
 mod wal;
 mod wal_check;
@@ -38,6 +39,7 @@ use error::During as _;
 use floor::SeqFloor;
 use identity::Identity;
 use rows::{Inserts, Run};
+use taken::AtMost;
 
 pub use damage::kept_aside;
 pub use error::RingError;
@@ -89,6 +91,11 @@ impl RingOptions {
 /// Pages beside those of the entries that a transaction may need: inner pages, small tables.
 const SPARE_PAGES: u64 = 8;
 
+/// Pages that a transaction which stores so many bytes may write. Rows that pack badly fill half of theirs.
+const fn dirty_pages(bytes: usize) -> u64 {
+    2 * bytes as u64 / PAGE_BYTES + SPARE_PAGES
+}
+
 /// An open ring.
 #[derive(Debug)]
 pub struct Ring {
@@ -114,6 +121,8 @@ struct OpenFile {
     run: Run,
     /// None after a failed transaction: memory and file may differ, so the file is read again first.
     accounts: Option<Accounts>,
+    wal_frames: AtMost,
+    pages: AtMost,
 }
 
 /// What is known of the ring, whatever becomes of its file.
@@ -249,10 +258,15 @@ impl Ring {
         self.free_wal()?;
         self.free_pages()?;
         self.known.unsure = Some(dropped);
+        let file = self.file()?;
+        let (wal_frames, pages) = (file.wal_frames, file.pages);
         self.transact("store a batch of entries", |run, transaction, accounts| {
             let mut inserts = Inserts::new(transaction);
             batch.iter().try_for_each(|record| apply(run, transaction, accounts, &mut inserts, record))
         })?;
+        let dirty = dirty_pages(batch.iter().map(Record::bytes).sum());
+        let file = self.file()?;
+        (file.wal_frames, file.pages) = (wal_frames.plus(dirty), pages.plus(dirty));
         if let Some(OpenFile { run, accounts: Some(accounts), .. }) = &self.file {
             self.gate.newest().add(run, Class::ALL.map(|class| accounts.retention.held(class)), batch);
         }
@@ -281,7 +295,8 @@ impl Ring {
         Ok(file.accounts.as_mut().expect("they were just loaded"))
     }
 
-    /// Runs `act` in one transaction. Where it fails, memory is read again from the file before the next one.
+    /// Runs `act` in one transaction. Where it fails, memory is read again from the file before the next one. How much is taken has to be
+    /// asked after it, unless the caller knows.
     fn transact<T>(
         &mut self,
         what: &'static str,
@@ -289,6 +304,7 @@ impl Ring {
     ) -> Result<T, RingError> {
         self.accounts()?;
         let file = self.file()?;
+        (file.wal_frames, file.pages) = (AtMost::default(), AtMost::default());
         let mut accounts = file.accounts.take().expect("they were just read");
         let transaction = file.connection.transaction_with_behavior(TransactionBehavior::Immediate).during(what)?;
         let done = act(&file.run, &transaction, &mut accounts).during(what)?;
@@ -315,7 +331,13 @@ impl Ring {
     fn free_pages(&mut self) -> Result<(), RingError> {
         let needed = self.budget.batch_bytes() as u64 / PAGE_BYTES + SPARE_PAGES;
         let pages = self.budget.pages();
-        if file::pages_used(&self.file()?.connection).during("count the ring's pages")? + needed <= pages {
+        let file = self.file()?;
+        if file.pages.within(pages.saturating_sub(needed)).is_some() {
+            return Ok(());
+        }
+        let used = file::pages_used(&file.connection).during("count the ring's pages")?;
+        file.pages = AtMost::exactly(used);
+        if used + needed <= pages {
             return Ok(());
         }
         self.transact("make room in the ring", |_, transaction, accounts| {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rusqlite::Row;
 
 use super::error::During as _;
-use super::{Gate, Ring, RingError, SPARE_PAGES};
-use crate::audit::budget::PAGE_BYTES;
+use super::taken::AtMost;
+use super::{Gate, Ring, RingError, dirty_pages};
 
 /// How long another program's lock on the file is waited for.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,8 +30,9 @@ impl Ring {
     }
 
     fn checkpoint_here(&mut self) -> Result<(), RingError> {
-        let frames = self.wal_checkpoint("NOOP")?.frames;
-        if frames < self.budget.wal_frames() / 2 {
+        let many = self.budget.wal_frames() / 2;
+        let frames = self.frames(many - 1)?;
+        if frames < many {
             return Ok(());
         }
         if frames < self.budget.wal_frames() / 4 * 3 {
@@ -47,9 +48,8 @@ impl Ring {
 
     /// A WAL that might not hold a further batch has to start again first; where it can't, nothing more is written.
     pub(super) fn free_wal(&mut self) -> Result<(), RingError> {
-        // Rows that pack badly fill half of their pages.
-        let batch_frames = 2 * self.budget.batch_bytes() as u64 / PAGE_BYTES + SPARE_PAGES;
-        if self.wal_checkpoint("NOOP")?.frames + batch_frames <= self.budget.wal_frames() {
+        let most = self.budget.wal_frames().saturating_sub(dirty_pages(self.budget.batch_bytes()));
+        if self.frames(most)? <= most {
             return Ok(());
         }
         if self.restart_wal()?.is_busy { Err(RingError::WalHeld) } else { Ok(()) }
@@ -71,7 +71,19 @@ impl Ring {
         wal
     }
 
+    /// Frames in the WAL: the most that there may be where that is `enough` or less, else as many as there are.
+    fn frames(&mut self, enough: u64) -> Result<u64, RingError> {
+        if let Some(at_most) = self.file()?.wal_frames.within(enough) {
+            return Ok(at_most);
+        }
+        let frames = self.wal_checkpoint("NOOP")?.frames;
+        self.file()?.wal_frames = AtMost::exactly(frames);
+        Ok(frames)
+    }
+
     fn wal_checkpoint(&mut self, mode: &str) -> Result<Wal, RingError> {
+        // Where frames are moved, there are fewer from the next transaction on.
+        self.file()?.wal_frames = AtMost::default();
         let sql = format!("PRAGMA wal_checkpoint({mode})");
         // Negative where SQLite can't tell, because another program is at it.
         let frames = |row: &Row<'_>| row.get::<_, i64>(1).map(|frames| u64::try_from(frames).unwrap_or(0));
