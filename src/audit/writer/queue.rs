@@ -125,7 +125,7 @@ impl Queue {
         state.last_intent.0 += 1;
         let number = state.last_intent;
         state.push(Record::Intent(number, call));
-        (number, self.wait_for_all(&mut state))
+        (number, self.wait_for_all(state))
     }
 
     /// Queues an entry, to be stored at once.
@@ -137,7 +137,7 @@ impl Queue {
     ) -> (Given, oneshot::Receiver<()>) {
         let mut state = self.lock();
         let given = state.push_entry(entry, intent, place);
-        (given, self.wait_for_all(&mut state))
+        (given, self.wait_for_all(state))
     }
 
     /// Queues an entry, to be stored before `window` has passed.
@@ -151,19 +151,20 @@ impl Queue {
         let mut state = self.lock();
         let given = state.push_entry(entry, intent, place);
         let due = Instant::now() + window;
-        if state.due.is_none_or(|earliest| due < earliest) {
+        let is_earlier = state.due.is_none_or(|earliest| due < earliest);
+        if is_earlier {
             state.due = Some(due);
-            self.wake.notify_one();
-        } else if state.is_full(self.batch_bytes) {
-            self.wake.notify_one();
+        }
+        if is_earlier || state.is_full(self.batch_bytes) {
+            self.wake_thread(state);
         }
         given
     }
 
     /// Has everything queued so far stored at once. None: it is stored already.
     pub(super) fn push_flush(&self) -> Option<oneshot::Receiver<()>> {
-        let mut state = self.lock();
-        (state.settled < state.queued).then(|| self.wait_for_all(&mut state))
+        let state = self.lock();
+        (state.settled < state.queued).then(|| self.wait_for_all(state))
     }
 
     /// Has the thread look after the ring at once, with whatever is queued.
@@ -179,7 +180,7 @@ impl Queue {
         let due = Instant::now() + DROPPED_WINDOW;
         if state.due.is_none_or(|earliest| due < earliest) {
             state.due = Some(due);
-            self.wake.notify_one();
+            self.wake_thread(state);
         }
     }
 
@@ -308,7 +309,7 @@ impl Queue {
         state.closed.map(|since| since.elapsed())
     }
 
-    fn wait_for_all(&self, state: &mut State) -> oneshot::Receiver<()> {
+    fn wait_for_all(&self, mut state: MutexGuard<'_, State>) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         let target = state.queued;
         state.waiting.push_back((target, sender));
@@ -317,10 +318,16 @@ impl Queue {
             state.is_awaited = true;
             // Who lingers is not woken by everyone who comes, but by the last of those who are expected.
             if !state.lingers || !state.company.is_expected(state.waiting.len()) {
-                self.wake.notify_one();
+                self.wake_thread(state);
             }
         }
         receiver
+    }
+
+    /// Has the thread look at what there is. It gets the lock first: woken while another one has it, it would have to sleep again at once.
+    fn wake_thread(&self, state: MutexGuard<'_, State>) {
+        drop(state);
+        self.wake.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
