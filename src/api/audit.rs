@@ -13,7 +13,7 @@ use super::event::Event;
 use super::export::Export;
 use super::format::{Format, Listing};
 use super::freshness::{Fresh, News, Patience, Tag};
-use super::json::Json;
+use super::json::{Json, Pending};
 use super::open_calls::OpenCounts;
 use super::page::{NextCursor, Page, ReadPage};
 use super::query::Query;
@@ -255,7 +255,13 @@ async fn get(state: web::Data<AppState>, id: web::Path<String>) -> Result<Json, 
             Ok(found.then_some(Json { body, pending }))
         })
         .await?;
-    found.ok_or_else(unknown)
+    // Nobody may be told that there is no such entry while it may be one of those that are not stored yet.
+    found.ok_or_else(|| match pending {
+        Pending(0) => unknown(),
+        Pending(calls) => ApiError::Unavailable(format!(
+            "The entry may be one of the {calls} that are recorded and not on stable storage yet."
+        )),
+    })
 }
 
 async fn status(state: web::Data<AppState>) -> Result<web::Json<Status>, ApiError> {

@@ -17,8 +17,8 @@ use tempfile::TempDir;
 
 use super::http::{Connection, Request, Response};
 use super::killed::Killed;
-use super::now_s;
 use super::tls::TlsClient;
+use super::{eventually, now_s};
 
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_nodeaudit");
@@ -270,9 +270,14 @@ impl Agent {
         response.json()
     }
 
-    /// The entry that a response names.
+    /// The entry that a response names, once it is stored: a busy disk may take longer than a reader is kept waiting.
     pub(crate) fn entry_of(&self, response: &Response) -> Value {
-        self.read(&format!("/audit/{}", response.audit_id()))["entry"].take()
+        let path = format!("{}/audit/{}", self.base_path, response.audit_id());
+        let answer = eventually("a stored entry", || {
+            Some(self.call(&Request::get(&path).bearer(&self.token(&["admin"])))).filter(|answer| answer.status != 503)
+        });
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()["entry"].take()
     }
 
     /// A token with these roles.
@@ -308,7 +313,7 @@ impl Agent {
     /// `count` how many reloads it has done and refused since its start, this one included.
     pub(crate) fn reload(&self, token: &str, count: (u64, u64)) -> Value {
         self.hang_up();
-        super::eventually("the reload in the status", || {
+        eventually("the reload in the status", || {
             let response = self.call(&Request::get("/audit/status").bearer(token));
             let mut status = (response.status == 200).then(|| response.json()["configuration"].take())?;
             let done = [&status["reloads"], &status["refused"]].map(|number| number.as_u64().unwrap());

@@ -1,5 +1,6 @@
 //! A small HTTP/1.1 client (RFC 9112) that can also send what no proper client would.
 
+use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -66,11 +67,18 @@ impl Request {
 }
 
 /// A response as it came.
-#[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+impl fmt::Debug for Response {
+    /// The body as a text, which is what whoever reads of a failure needs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, headers, body } = self;
+        write!(f, "{status} {headers:?} {:?}", String::from_utf8_lossy(body))
+    }
 }
 
 impl Response {
