@@ -17,6 +17,8 @@ pub(super) const WAL_MAX_BYTES: u64 = 4 * 1024 * 1024;
 const FIXED_PAGES: u64 = 32;
 /// The most intents that may be open, however large the ring: changes that go on at the same time.
 const OPEN_INTENTS_MAX: u64 = 512;
+/// Pages beside those of the entries that a transaction may need: inner pages, small tables.
+pub(super) const SPARE_PAGES: u64 = 8;
 /// SQLite takes the size in which a file grows as a C int.
 const CHUNK_MAX_BYTES: u64 = 1 << 30;
 
@@ -70,7 +72,19 @@ impl Budget {
 
     /// How much one transaction may store, so that it fits what is left of the WAL when a checkpoint has been put off.
     pub(super) fn batch_bytes(self) -> usize {
-        usize::try_from(self.wal_bytes() / 8).unwrap_or(usize::MAX)
+        usize::try_from(self.wal_bytes() / 16).unwrap_or(usize::MAX)
+    }
+
+    /// The most that the charges of entries may add up to that are evicted together: SQLite writes each page that becomes free, and those
+    /// have to fit the WAL beside what takes their place.
+    pub(super) fn extent_bytes(self) -> u64 {
+        self.wal_bytes() / 32
+    }
+
+    /// The most frames that a transaction which stores a batch adds to the WAL. Rows that pack badly fill half of their pages, and as much
+    /// goes for them; each class may give an extent more than that.
+    pub(super) fn batch_frames(self) -> u64 {
+        (4 * self.batch_bytes() as u64 + 3 * self.extent_bytes()) / PAGE_BYTES + SPARE_PAGES
     }
 }
 
@@ -97,6 +111,10 @@ mod tests {
                     && (budget.pages() * PAGE_BYTES).is_multiple_of(budget.chunk_bytes())
             );
             assert!(budget.charge_bytes() < budget.pages() * PAGE_BYTES);
+            assert!(
+                budget.wal_frames() / 2 + budget.batch_frames() <= budget.wal_frames(),
+                "it starts again in good time"
+            );
             assert!(budget.charge_bytes() > max_bytes / 3, "the most of it is for entries");
         }
     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::class::Class;
 
-/// How many extents a full ring of one class has: the grain of eviction.
+/// How many extents a full ring of one class has, at least: the grain of eviction.
 const EXTENTS: u64 = 128;
 
 /// The most that the guarantees may add up to, in percent of the ring. The rest is where classes grow and where a class at its
@@ -25,6 +25,8 @@ pub struct Limits {
     pub max_entries: u64,
     /// The sum of all charges, in bytes.
     pub max_charge_bytes: u64,
+    /// The most that the charges of one extent may add up to.
+    pub max_extent_bytes: u64,
     /// The share that belongs to each class, in percent of entries and of bytes.
     pub guarantee_percent: [u64; 3],
 }
@@ -35,7 +37,7 @@ impl Limits {
     }
 
     fn extent_bytes(&self) -> u64 {
-        (self.max_charge_bytes / EXTENTS).max(1)
+        (self.max_charge_bytes / EXTENTS).clamp(1, self.max_extent_bytes.max(1))
     }
 }
 
@@ -154,13 +156,14 @@ impl Retention {
     ///
     /// Something is left where the extent dates from larger limits: only as much goes as an extent has now.
     pub(super) fn evict(&mut self, class: Class) -> (Extent, Option<Extent>) {
-        let most = self.limits.extent_entries();
+        let (extent_entries, extent_bytes) = (self.limits.extent_entries(), self.limits.extent_bytes());
         let account = &mut self.classes[class.index()];
         let oldest = account.closed.pop_front().unwrap_or_else(|| {
             let next = Extent { first_ordinal: account.open.end_ordinal(), ..Extent::default() };
             std::mem::replace(&mut account.open, next)
         });
-        let (evicted, left) = oldest.split(most);
+        let average = (oldest.charge_bytes / oldest.entries.max(1)).max(1);
+        let (evicted, left) = oldest.split(extent_entries.min(extent_bytes.div_ceil(average)));
         if let Some(left) = left {
             account.closed.push_front(left);
         }
@@ -226,8 +229,12 @@ impl Retention {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { max_entries: 12_800, max_charge_bytes: 12_800_000, guarantee_percent: [40, 30, 20] };
+    const LIMITS: Limits = Limits {
+        max_entries: 12_800,
+        max_charge_bytes: 12_800_000,
+        max_extent_bytes: 100_000,
+        guarantee_percent: [40, 30, 20],
+    };
 
     struct Model {
         retention: Retention,
@@ -310,6 +317,22 @@ mod tests {
             evicted += retention.evict(retention.must_give(None)).0.entries;
         }
         assert_eq!((evicted, retention.entries()), (1_720, 1_280));
+    }
+
+    #[test]
+    fn so_many_bytes_are_evicted_together_and_no_more() {
+        let limits = Limits { max_charge_bytes: 1_000_000_000, ..LIMITS };
+        let open = |first_ordinal| Extent { first_ordinal, ..Extent::default() };
+        // As a ring stored it that could evict more at a time.
+        let large = Extent { first_ordinal: 1, entries: 90, charge_bytes: 360_000 };
+        let mut retention =
+            Retention::new(limits, [(vec![large], open(91)), (Vec::new(), open(1)), (Vec::new(), open(1))]);
+        let completed = (0..100).find_map(|_| retention.admit(Class::Change, 4_000).1);
+        assert_eq!(completed.map(|extent| extent.charge_bytes), Some(100_000));
+        while retention.entries() > 0 {
+            let (evicted, _) = retention.evict(Class::Change);
+            assert!((1..=100_000).contains(&evicted.charge_bytes), "{evicted:?}");
+        }
     }
 
     #[test]

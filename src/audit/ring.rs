@@ -17,7 +17,6 @@ mod record;
 mod replace;
 mod rows;
 mod sum;
-mod taken;
 mod version;
 mod wal;
 mod wal_check;
@@ -30,7 +29,7 @@ use std::time::Instant;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
-use super::budget::{Budget, PAGE_BYTES};
+use super::budget::{Budget, PAGE_BYTES, SPARE_PAGES};
 use super::class::Class;
 use super::entry::{Call, Seq};
 use super::retention::Limits;
@@ -39,7 +38,6 @@ use error::During as _;
 use floor::SeqFloor;
 use identity::Identity;
 use rows::{Inserts, Run};
-use taken::AtMost;
 
 pub use damage::kept_aside;
 pub use error::RingError;
@@ -80,20 +78,14 @@ impl RingOptions {
     }
 
     fn limits(&self) -> Limits {
+        let budget = Budget::new(self.max_bytes);
         Limits {
             max_entries: self.max_entries,
-            max_charge_bytes: Budget::new(self.max_bytes).charge_bytes(),
+            max_charge_bytes: budget.charge_bytes(),
+            max_extent_bytes: budget.extent_bytes(),
             guarantee_percent: self.guarantee_percent,
         }
     }
-}
-
-/// Pages beside those of the entries that a transaction may need: inner pages, small tables.
-const SPARE_PAGES: u64 = 8;
-
-/// Pages that a transaction which stores so many bytes may write. Rows that pack badly fill half of theirs.
-const fn dirty_pages(bytes: usize) -> u64 {
-    2 * bytes as u64 / PAGE_BYTES + SPARE_PAGES
 }
 
 /// An open ring.
@@ -121,8 +113,9 @@ struct OpenFile {
     run: Run,
     /// None after a failed transaction: memory and file may differ, so the file is read again first.
     accounts: Option<Accounts>,
-    wal_frames: AtMost,
-    pages: AtMost,
+    /// Pages in use, at most; none where they have to be counted. Counting is two PRAGMAs, which SQLite prepares anew each time: as many
+    /// instructions as storing an entry. So what each batch may add is added, until that might be too much.
+    pages_at_most: Option<u64>,
 }
 
 /// What is known of the ring, whatever becomes of its file.
@@ -255,18 +248,17 @@ impl Ring {
             return Ok(());
         }
         self.floor.cover(batch.iter().rev().find_map(Record::seq).unwrap_or(last_stored));
-        self.free_wal()?;
         self.free_pages()?;
+        self.free_wal()?;
         self.known.unsure = Some(dropped);
-        let file = self.file()?;
-        let (wal_frames, pages) = (file.wal_frames, file.pages);
+        let pages_before = self.file()?.pages_at_most;
         self.transact("store a batch of entries", |run, transaction, accounts| {
             let mut inserts = Inserts::new(transaction);
             batch.iter().try_for_each(|record| apply(run, transaction, accounts, &mut inserts, record))
         })?;
-        let dirty = dirty_pages(batch.iter().map(Record::bytes).sum());
-        let file = self.file()?;
-        (file.wal_frames, file.pages) = (wal_frames.plus(dirty), pages.plus(dirty));
+        let bytes = batch.iter().map(Record::bytes).sum::<usize>() as u64;
+        // Rows that pack badly fill half of their pages.
+        self.file()?.pages_at_most = pages_before.map(|pages| pages + 2 * bytes / PAGE_BYTES + SPARE_PAGES);
         if let Some(OpenFile { run, accounts: Some(accounts), .. }) = &self.file {
             self.gate.newest().add(run, Class::ALL.map(|class| accounts.retention.held(class)), batch);
         }
@@ -295,8 +287,8 @@ impl Ring {
         Ok(file.accounts.as_mut().expect("they were just loaded"))
     }
 
-    /// Runs `act` in one transaction. Where it fails, memory is read again from the file before the next one. How much is taken has to be
-    /// asked after it, unless the caller knows.
+    /// Runs `act` in one transaction. Where it fails, memory is read again from the file before the next one. Pages have to be counted after
+    /// it, unless the caller knows how many it may have added.
     fn transact<T>(
         &mut self,
         what: &'static str,
@@ -304,7 +296,7 @@ impl Ring {
     ) -> Result<T, RingError> {
         self.accounts()?;
         let file = self.file()?;
-        (file.wal_frames, file.pages) = (AtMost::default(), AtMost::default());
+        file.pages_at_most = None;
         let mut accounts = file.accounts.take().expect("they were just read");
         let transaction = file.connection.transaction_with_behavior(TransactionBehavior::Immediate).during(what)?;
         let done = act(&file.run, &transaction, &mut accounts).during(what)?;
@@ -332,11 +324,11 @@ impl Ring {
         let needed = self.budget.batch_bytes() as u64 / PAGE_BYTES + SPARE_PAGES;
         let pages = self.budget.pages();
         let file = self.file()?;
-        if file.pages.within(pages.saturating_sub(needed)).is_some() {
+        if file.pages_at_most.is_some_and(|at_most| at_most + needed <= pages) {
             return Ok(());
         }
         let used = file::pages_used(&file.connection).during("count the ring's pages")?;
-        file.pages = AtMost::exactly(used);
+        file.pages_at_most = Some(used);
         if used + needed <= pages {
             return Ok(());
         }

@@ -220,11 +220,11 @@ impl<'r> Values<'r> {
     }
 
     fn optional_text(&self, column: usize) -> rusqlite::Result<Option<&'r str>> {
-        self.0[column].as_str_or_null().map_err(|_| damaged("a text is none"))
+        self.0[column].as_str_or_null().map_err(|_| damaged("what has to be a text is none"))
     }
 
     fn octets(&self, column: usize) -> rusqlite::Result<Option<&'r [u8]>> {
-        self.0[column].as_blob_or_null().map_err(|_| damaged("octets are none"))
+        self.0[column].as_blob_or_null().map_err(|_| damaged("what has to be octets is none"))
     }
 
     fn address(&self, column: usize) -> rusqlite::Result<Option<IpAddr>> {

@@ -10,7 +10,6 @@ use super::accounts::begin_run;
 use super::error::During as _;
 use super::identity::{FileId, Identity, Names};
 use super::make::Beginning;
-use super::taken::AtMost;
 use super::{Known, OpenFile, Origin, Ring, RingError, damage, file};
 use crate::audit::class::Class;
 use crate::host::clock;
@@ -102,14 +101,7 @@ impl Ring {
             }
         };
         let identity = Identity::of(&self.options.state_dir);
-        self.file = Some(OpenFile {
-            connection,
-            identity,
-            run,
-            accounts: None,
-            wal_frames: AtMost::default(),
-            pages: AtMost::default(),
-        });
+        self.file = Some(OpenFile { connection, identity, run, accounts: None, pages_at_most: None });
         let settled = self.settle_in();
         if settled.is_err()
             && let Some(file) = self.file.take()

@@ -324,7 +324,7 @@ impl Queue {
         receiver
     }
 
-    /// Has the thread look at what there is. It gets the lock first: woken while another one has it, it would have to sleep again at once.
+    /// Has the thread look at what there is. The lock is given up first: woken while it is held, the thread would have to sleep again.
     fn wake_thread(&self, state: MutexGuard<'_, State>) {
         drop(state);
         self.wake.notify_one();
