@@ -21,7 +21,7 @@ use super::state::RingDeadline;
 use super::stream::EventStream;
 use super::{ApiError, AppState};
 use crate::audit::{AuditStatus, EntryId, Filter, Gap, Order, ServedEntry};
-use crate::auth::Permission;
+use crate::auth::{Permission, Standing};
 use crate::operation::{Method, Operation};
 use crate::reload::ReloadStatus;
 
@@ -284,5 +284,6 @@ async fn export(state: web::Data<AppState>, request: HttpRequest) -> Result<Expo
     let deadline = RingDeadline::from_now();
     let pending = state.make_visible(deadline).await;
     let scan = state.read(deadline, move |reader| reader.scan(&filter, Order::OldestFirst)).await?;
-    Ok(Export { state: Arc::clone(&state), scan, format, encoding: Encoding::accepted(&request), pending })
+    let standing = Standing::of(&request, Permission::AuditRead, state.authenticator.clone());
+    Ok(Export { state: Arc::clone(&state), scan, format, encoding: Encoding::accepted(&request), pending, standing })
 }

@@ -1,7 +1,7 @@
 //! The streamed export of the ring.
 //!
 //! Reads in steps: between two chunks no lock, no transaction and no place among the readers is held, so that a client who reads
-//! slowly delays nobody. What was evicted before it could be read is told.
+//! slowly delays nobody. What was evicted before it could be read is told. What the reader may have is looked at anew before each chunk.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::json::Pending;
 use super::state::RingDeadline;
 use super::{ApiError, AppState};
 use crate::audit::Scan;
+use crate::auth::Standing;
 
 /// Entries in one step.
 const STEP_ENTRIES: u64 = 512;
@@ -31,6 +32,7 @@ pub(super) struct Export {
     pub(super) format: Format,
     pub(super) encoding: Encoding,
     pub(super) pending: Pending,
+    pub(super) standing: Standing,
 }
 
 impl Responder for Export {
@@ -41,10 +43,10 @@ impl Responder for Export {
         response.insert_header((CONTENT_TYPE, self.format.media_type()));
         self.pending.tell(&mut response);
         self.encoding.tell(&mut response);
-        let Self { state, scan, format, encoding, .. } = self;
+        let Self { state, scan, format, encoding, standing, .. } = self;
         let hostname = state.hostname();
         let work = Work { scan, format, encoder: encoding.encoder(), hostname, exported: 0, evicted: 0 };
-        let progress = Progress { state, work, begun: false, ended: false };
+        let progress = Progress { state, work, standing, begun: false, ended: false };
         response.streaming(stream::try_unfold(progress, Progress::next))
     }
 }
@@ -53,6 +55,7 @@ impl Responder for Export {
 struct Progress {
     state: Arc<AppState>,
     work: Work,
+    standing: Standing,
     begun: bool,
     ended: bool,
 }
@@ -73,6 +76,8 @@ impl Progress {
         if self.ended {
             return Ok(None);
         }
+        // A reader may take hours over it, and his token may not be good for that long: then the answer breaks off.
+        self.standing.check()?;
         let (mut work, is_first, boot_id) = (self.work, !self.begun, self.state.ring.boot_id);
         let (chunk, work) = self
             .state

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -183,15 +185,42 @@ fn a_stream_ends_when_its_token_does() {
     assert_eq!(Events::open(&agent, &stream("", &token)).err().unwrap().status, 401);
 }
 
-#[test]
-fn a_reload_that_revokes_the_token_ends_its_stream_and_no_other() {
+/// An agent with a list of revoked tokens, and a token that is not on it yet as `lost-laptop`.
+fn revocable() -> (Agent, PathBuf, String) {
     let node = Node::new("");
     let list = node.folder().join("revoked");
     fs::write(&list, "").unwrap();
     fs::write(node.folder().join("nodeaudit.toml"), format!("auth.revoked_tokens = {list:?}\n{SOON}")).unwrap();
     let agent = node.start();
     let claims = json!({"sub": "x", "roles": ["auditor"], "exp": now_s() + 600, "jti": "lost-laptop"});
-    let (called_back, kept) = (agent.sign(&claims), agent.token(&["auditor"]));
+    let token = agent.sign(&claims);
+    (agent, list, token)
+}
+
+#[test]
+fn a_reload_that_revokes_the_token_breaks_off_its_export() {
+    let (agent, list, called_back) = revocable();
+    let kept = agent.token(&["auditor"]);
+    let long = Request::get(&format!("/{}", "p".repeat(900))).bearer(&kept);
+    let mut connection = Connection::open(agent.address());
+    // More than sockets hold for a reader who does not read.
+    (0..10_000).for_each(|_| assert_eq!(connection.call(&long).status, 404));
+    let mut export = TcpStream::connect(agent.address()).unwrap();
+    export.write_all(&Request::get("/audit/export").bearer(&called_back).whole()).unwrap();
+    let mut status = [0; 12];
+    export.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    fs::write(&list, "lost-laptop\n").unwrap();
+    agent.reload(&kept, (1, 0));
+    let mut rest = Vec::new();
+    let _ = export.read_to_end(&mut rest);
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "the export does not say that it is whole");
+}
+
+#[test]
+fn a_reload_that_revokes_the_token_ends_its_stream_and_no_other() {
+    let (agent, list, called_back) = revocable();
+    let kept = agent.token(&["auditor"]);
     let ends = Events::open(&agent, &stream("", &called_back)).unwrap();
     let mut goes_on = Events::open(&agent, &stream("?response_code=401", &kept)).unwrap();
     fs::write(&list, "lost-laptop\n").unwrap();
