@@ -190,7 +190,8 @@ fn revocable() -> (Agent, PathBuf, String) {
     let node = Node::new("");
     let list = node.folder().join("revoked");
     fs::write(&list, "").unwrap();
-    fs::write(node.folder().join("nodeaudit.toml"), format!("auth.revoked_tokens = {list:?}\n{SOON}")).unwrap();
+    let settings = format!("auth.revoked_tokens = \"{}\"\n{SOON}", list.display());
+    fs::write(node.folder().join("nodeaudit.toml"), settings).unwrap();
     let agent = node.start();
     let claims = json!({"sub": "x", "roles": ["auditor"], "exp": now_s() + 600, "jti": "lost-laptop"});
     let token = agent.sign(&claims);
