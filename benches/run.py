@@ -112,14 +112,20 @@ class Agent(Peer):
         return json.loads(self.get("/audit/status"))["last_seq"]
 
 
+def make_certificate(folder):
+    """A certificate for 127.0.0.1 (ECDSA, P-256) and its key."""
+    init = [RELEASE / "nodeaudit", "tls", "init", "--dev", "--name", "localhost", "--address", "127.0.0.1"]
+    subprocess.run(init, cwd=folder, check=True, capture_output=True)
+    ((certificate,), (key,)) = folder.rglob("tls.crt"), folder.rglob("tls.key")
+    return certificate, key
+
+
 class AgentOverTls(Agent):
-    """The same with a certificate of its own (ECDSA, P-256)."""
+    """The same with a certificate of its own."""
 
     def command(self, folder):
         command, environment = super().command(folder)
-        init = [RELEASE / "nodeaudit", "tls", "init", "--dev", "--name", "localhost", "--address", "127.0.0.1"]
-        subprocess.run(init, cwd=folder, check=True, capture_output=True)
-        ((certificate,), (key,)) = folder.rglob("tls.crt"), folder.rglob("tls.key")
+        certificate, key = make_certificate(folder)
         self.context = ssl.create_default_context(cafile=certificate)
         return command, environment | {"NODEAUDIT_TLS__CERTIFICATE": str(certificate), "NODEAUDIT_TLS__KEY": str(key)}
 
@@ -139,12 +145,17 @@ class Unaudited(Peer):
 
 
 class Nginx(Peer):
-    def __init__(self, name, access_log):
-        self.name, self.access_log = name, access_log
+    def __init__(self, name, access_log, is_over_tls=False):
+        self.name, self.access_log, self.is_over_tls = name, access_log, is_over_tls
 
     def command(self, folder):
         port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        scheme, listens, tls = "http", "", ""
+        if self.is_over_tls:
+            certificate, key = make_certificate(folder)
+            self.context = ssl.create_default_context(cafile=certificate)
+            scheme, listens, tls = "https", " ssl", f"ssl_certificate {certificate}; ssl_certificate_key {key};"
+        self.url = f"{scheme}://127.0.0.1:{port}"
         (folder / "nginx.conf").write_text(
             f"""daemon off; worker_processes 2; pid nginx.pid; error_log stderr error;
 events {{ worker_connections 1024; }}
@@ -155,7 +166,8 @@ http {{
   keepalive_requests 100000000;
   client_body_temp_path tmp; proxy_temp_path tmp; fastcgi_temp_path tmp; uwsgi_temp_path tmp; scgi_temp_path tmp;
   server {{
-    listen 127.0.0.1:{port} backlog=1024;
+    listen 127.0.0.1:{port}{listens} backlog=1024;
+    {tls}
     location = {PATH} {{ default_type application/json; return 200 '{{"hostname":"{socket.gethostname()}"}}'; }}
   }}
 }}
@@ -223,6 +235,7 @@ def peers():
         Agent("strict", "strict"),
         AgentOverTls("relaxed over TLS", "relaxed"),
         Nginx("nginx, JSON log, unbuffered", ""),
+        Nginx("nginx, JSON log, over TLS", "", is_over_tls=True),
         Nginx("nginx, JSON log, buffered", " buffer=64k flush=2s"),
         Caddy(),
         *(Inserts("Express + better-sqlite3", express, synchronous) for synchronous in ("FULL", "NORMAL")),
@@ -272,12 +285,14 @@ def summary(rounds):
     return {key: of(key) for key in rounds[0]} | {"rounds": rounds}
 
 
-RATIOS = [  # what, over what, connections, at least
+RATIOS = [  # what, over what, connections, at least; none: to compare with
     ("relaxed", "auditing off", 64, 0.88),
     ("relaxed", "auditing off", 256, 0.93),
     ("strict", "auditing off", 64, 0.60),
     ("strict", "auditing off", 256, 0.68),
     ("relaxed over TLS", "relaxed", 64, 0.8),
+    # wrk's part of TLS is in both.
+    ("nginx, JSON log, over TLS", "nginx, JSON log, unbuffered", 64, None),
     ("relaxed", "nginx, JSON log, unbuffered", 64, 1.0),
     ("strict", "Caddy, JSON log", 64, 2.0),
     ("strict", "Express + better-sqlite3, FULL", 64, 14),
@@ -325,7 +340,8 @@ def table(results):
     yield "| ratio within a round | connections | median | least to most | aim |"
     yield "|---|---:|---:|---:|---:|"
     for row in results["ratios"]:
-        aim = f"at least {row['aim']}" if row["aim"] > 0 else f"at most {-row['aim']}"
+        aim = row["aim"]
+        aim = "" if aim is None else f"at least {aim}" if aim > 0 else f"at most {-aim}"
         spread = f"{row['min']:.2f} to {row['max']:.2f}"
         yield f"| {row['what']} / {row['over']} | {row['connections']} | {row['median']:.2f} | {spread} | {aim} |"
 
