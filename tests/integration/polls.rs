@@ -124,7 +124,38 @@ fn another_ring_is_news() {
         eventually("a ring in its place", || (agent.read("/audit/status")["epoch"] != epoch).then_some(()));
         assert_eq!(by_cursor.join().unwrap().json()["gap"]["reason"], "new_ring");
         assert_eq!(by_tag.join().unwrap().status, 200);
+        assert_eq!(poll(&agent, "", &[("If-None-Match", tag)]).status, 200, "also for who did not wait");
     });
+}
+
+#[test]
+fn a_log_that_begins_anew_is_news_although_it_has_come_as_far() {
+    let agent = Agent::start();
+    let came = agent.call(&Request::get("/health"));
+    let tag = poll(&agent, "", &[]).header("ETag").unwrap().to_owned();
+    let (node, _) = agent.stop(Signal::SIGTERM);
+    fs::remove_dir_all(node.state_dir()).unwrap();
+    let agent = node.start();
+    let seq = |response: &Response| nodeaudit::audit::EntryId::parse(response.audit_id()).unwrap().seq();
+    assert_eq!(seq(&agent.call(&Request::get("/health"))), seq(&came));
+    assert_eq!(poll(&agent, "", &[("If-None-Match", &tag)]).status, 200);
+}
+
+#[test]
+fn a_poll_whose_time_is_over_is_answered_with_what_there_is() {
+    // A longer wait ends well before the time that a call may take.
+    for (config, wait) in [(PATIENT, "1s"), ("server.handler_timeout_s = 10\n", "60s")] {
+        let agent = Node::new(config).start();
+        agent.call(&Request::get("/health"));
+        let after = poll(&agent, "?after=0", &[]).json()["cursor"]["after"].as_u64().unwrap();
+        let tag = poll(&agent, "", &[]).header("ETag").unwrap().to_owned();
+        thread::scope(|scope| {
+            let by_tag = scope.spawn(|| poll(&agent, &format!("?wait={wait}"), &[("If-None-Match", &tag)]));
+            let page = poll(&agent, &format!("?after={after}&response_code=599&wait={wait}"), &[]);
+            assert_eq!((page.status, &page.json()["items"]), (200, &json!([])), "{wait}");
+            assert_eq!(by_tag.join().unwrap().status, 304, "{wait}");
+        });
+    }
 }
 
 #[test]
