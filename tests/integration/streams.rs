@@ -174,6 +174,34 @@ fn what_the_ring_gave_up_meanwhile_is_told_with_its_number() {
 }
 
 #[test]
+fn what_the_ring_gives_up_while_its_reader_is_slow_is_told_with_its_number() {
+    let agent = Node::new(&format!("server.write_timeout_ms = 120000\n{SOON}max_entries = 1600\n")).start();
+    // More of them than the kernel holds back for someone who does not read.
+    let long = Request::get(&format!("/node/{}", "x".repeat(1_000))).header("User-Agent", "x".repeat(250));
+    let long = long.bearer(&agent.token(&["read"]));
+    let mut connection = agent.connect();
+    (0..1_500).for_each(|_| drop(connection.call(&long)));
+    let mut events = open(&agent, "?after=0");
+    assert_eq!(seq(&events.entry()), 1, "nothing is missing at the beginning");
+    (0..1_500).for_each(|_| drop(connection.call(&long)));
+    let last = agent.entry_of(&connection.call(&long));
+    let (mut told, mut missing) = (1, 0);
+    loop {
+        let event = events.next().unwrap();
+        if event.kind == "gap" {
+            missing += event.data["count"].as_u64().unwrap();
+            continue;
+        }
+        told += 1;
+        if event.data["id"] == last["id"] {
+            break;
+        }
+    }
+    assert!(missing > 0, "the stream did not fit what the kernel holds back");
+    assert_eq!(told + missing, seq(&last), "each one, or told to be lost");
+}
+
+#[test]
 fn a_stream_ends_when_its_token_does() {
     let agent = Node::new(&format!("auth.leeway_s = 0\n{SOON}")).start();
     let token = agent.sign(&json!({"sub": "short@example.com", "roles": ["auditor"], "exp": now_s() + 2}));
