@@ -114,15 +114,18 @@ fn another_ring_is_news() {
     let first = poll(&agent, "", &[]);
     let (tag, epoch) = (first.header("ETag").unwrap(), first.header("Audit-Epoch").unwrap());
     let after = poll(&agent, "?after=0", &[]).json()["cursor"]["after"].as_u64().unwrap();
+    let cursor = format!("?after={after}&epoch={epoch}&wait=60s");
     thread::scope(|scope| {
-        let by_cursor = scope.spawn(|| poll(&agent, &format!("?after={after}&epoch={epoch}&wait=60s"), &[]));
+        let by_cursor = scope.spawn(|| poll(&agent, &cursor, &[]));
+        let filtered = scope.spawn(|| poll(&agent, &format!("{cursor}&response_code=599"), &[]));
         let by_tag = scope.spawn(|| poll(&agent, "?wait=60s", &[("If-None-Match", tag)]));
-        let waiting = || (agent.read("/audit/status")["open_calls"]["waiting_polls"] == 2).then_some(());
-        eventually("two polls that wait", waiting);
+        let waiting = || (agent.read("/audit/status")["open_calls"]["waiting_polls"] == 3).then_some(());
+        eventually("three polls that wait", waiting);
         fs::remove_file(agent.node().state_dir().join("ring.sqlite")).unwrap();
         // Only readings of the log come.
         eventually("a ring in its place", || (agent.read("/audit/status")["epoch"] != epoch).then_some(()));
         assert_eq!(by_cursor.join().unwrap().json()["gap"]["reason"], "new_ring");
+        assert_eq!(filtered.join().unwrap().json()["gap"]["reason"], "new_ring", "also where nothing matches");
         assert_eq!(by_tag.join().unwrap().status, 200);
         assert_eq!(poll(&agent, "", &[("If-None-Match", tag)]).status, 200, "also for who did not wait");
     });
