@@ -3,10 +3,12 @@
 //! Long form: `ROUNDS=1000 cargo test --release --test integration cursors`.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{Agent, Connection, Node, Request, Response, assert_is_error, rounds};
@@ -147,7 +149,9 @@ fn whoever_goes_back_and_forth_sees_the_same_pages() {
     let again = walker.page(&link(&second, "prev").unwrap());
     assert_eq!(again.json()["items"], first.json()["items"]);
     assert_eq!(walker.page(&link(&again, "next").unwrap()).json()["items"], second.json()["items"]);
-    assert_eq!(walker.page(&link(&third, "first").unwrap()).json()["items"], first.json()["items"]);
+    assert_eq!(link(&walker.page("?limit=100"), "next"), None, "nothing is older");
+    let begin = walker.page(&link(&third, "first").unwrap());
+    assert_eq!((&begin.json()["items"], link(&begin, "prev")), (&first.json()["items"], None));
     // By offset the contract holds: there the pages move.
     assert_ne!(walker.page("?limit=20").json()["items"], first.json()["items"]);
 }
@@ -241,6 +245,21 @@ fn another_ring_is_told_and_so_is_a_place_that_is_in_none() {
 }
 
 #[test]
+fn a_bare_seq_of_the_ring_before_is_told_that_there_is_another_one() {
+    let agent = Agent::start();
+    (0..5).for_each(|_| drop(agent.call(&Request::get("/health"))));
+    let after = agent.read("/audit?after=0")["cursor"]["after"].as_u64().unwrap();
+    let (node, _) = agent.stop(Signal::SIGTERM);
+    fs::remove_file(node.state_dir().join(nodeaudit::audit::ring::FILE_NAME)).unwrap();
+    let agent = node.start();
+    agent.call(&Request::get("/health"));
+    let page = agent.read(&format!("/audit?after={after}"));
+    let first = page["items"][0]["seq"].as_u64().unwrap();
+    let told = ["reason", "from", "to"].map(|name| &page["gap"][name]);
+    assert_eq!(told, [json!("new_ring"), json!(after + 1), json!(first - 1)].each_ref(), "seqs go on: {page}");
+}
+
+#[test]
 fn a_range_keeps_its_ends_however_it_is_read() {
     let agent = Agent::start();
     (0..9).for_each(|_| drop(agent.call(&Request::get("/health"))));
@@ -249,9 +268,27 @@ fn a_range_keeps_its_ends_however_it_is_read() {
     assert_eq!(walker.seqs, [3, 4, 5, 6]);
     let page = walker.page(&next).json();
     assert_eq!((&page["items"], &page["cursor"]["after"]), (&json!([]), &json!(6)), "{page}");
-    // Where nothing matches, a cursor does not go back.
+    // Where nothing matches, a cursor moves on to what was looked at, and does not go back.
+    let page = walker.page("?after=2&before=7&response_code=599").json();
+    assert_eq!((&page["items"], &page["cursor"]["after"]), (&json!([]), &json!(6)), "{page}");
+    let page = walker.page("?after=2&response_code=599").json();
+    assert!(page["cursor"]["after"].as_u64() > Some(9), "{page}");
     let page = walker.page("?as_of=8&before=5&response_code=599").json();
     assert_eq!((&page["items"], &page["cursor"]["before"]), (&json!([]), &json!(5)), "{page}");
+}
+
+#[test]
+fn so_many_entries_are_skipped_as_are_asked_for_also_where_that_takes_many_steps() {
+    let agent = Node::new("audit.denied_entries = 4096\n").start();
+    let mut connection = agent.connect();
+    (0..1_300).for_each(|_| drop(connection.call(&Request::get("/health"))));
+    let mut walker = Walker::new(&agent);
+    for offset in [511, 512, 513, 1_024, 1_025] {
+        walker.page(&format!("?after=0&offset={offset}&limit=2"));
+        assert_eq!(std::mem::take(&mut walker.seqs), [offset + 1, offset + 2]);
+        walker.page(&format!("?before=1301&offset={offset}&limit=2"));
+        assert_eq!(std::mem::take(&mut walker.seqs), [1_300 - offset, 1_299 - offset]);
+    }
 }
 
 #[test]

@@ -5,12 +5,14 @@
 mod plain;
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use nodeaudit::api;
 use nodeaudit::audit::ring::{Record, Ring, RingOptions};
 use nodeaudit::audit::{Arrival, Call, Class, Entry, Filter, Order, Outcome, Reader, Seq, ServedEntry};
 use nodeaudit::auth::{Actor, AuthMethod};
+use nodeaudit::host::clock;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::Value;
@@ -57,22 +59,26 @@ fn entry(seq: u64, dice: &mut Dice) -> Entry {
     Entry { call, class, outcome, response_code, duration_us: dice.below(20_000), calls: 1, span_us: 0 }
 }
 
-/// A ring of many entries, its reader, and what it holds as it is served, oldest first.
-fn ring(folder: &std::path::Path) -> (Ring, Reader, Vec<Value>) {
+fn open(folder: &Path, max_entries: u64) -> Ring {
     let options = RingOptions {
         state_dir: folder.to_owned(),
-        // Full: the oldest are evicted.
-        max_entries: ENTRIES - 1_000,
+        max_entries,
         max_bytes: 32 << 20,
         guarantee_percent: [40, 30, 20],
         boot_id: Uuid::from_u128(0x00c0_ffee),
         started_ms: BEGIN_MS,
     };
-    let mut ring = Ring::open(&options).unwrap();
+    Ring::open(&options).unwrap()
+}
+
+/// A ring of many entries, its reader, and what it holds as it is served, oldest first.
+fn ring(folder: &Path) -> (Ring, Reader, Vec<Value>) {
+    // Full: the oldest are evicted.
+    let mut ring = open(folder, ENTRIES - 1_000);
     let mut dice = Dice::new();
     let records: Vec<_> = (1..=ENTRIES).map(|seq| Record::Entry(Seq(seq), entry(seq, &mut dice), None)).collect();
     records.chunks(1_000).for_each(|batch| ring.store(batch).unwrap());
-    let reader = Reader::new(&options.state_dir, ring.gate());
+    let reader = Reader::new(folder, ring.gate());
     let mut all = Vec::new();
     let mut scan = reader.scan(&Filter::default(), Order::OldestFirst).unwrap();
     while !scan.is_done() {
@@ -127,6 +133,25 @@ fn every_way_to_read_gives_what_a_plain_look_at_each_entry_gives() {
         Ok(())
     });
     tried.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn a_time_is_in_what_begins_with_it_and_not_in_what_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ring = open(folder.path(), 1_000);
+    let mut dice = Dice::new();
+    // The second one took 7 ms to the microsecond.
+    let record = |seq| Record::Entry(Seq(seq), Entry { duration_us: 6_998 + seq, ..entry(seq, &mut dice) }, None);
+    ring.store(&(1..=3).map(record).collect::<Vec<_>>()).unwrap();
+    let reader = Reader::new(folder.path(), ring.gate());
+    let second = clock::rfc3339(BEGIN_MS + 2_000);
+    for (name, value, expected) in
+        [("since", second.as_str(), &[3, 2][..]), ("until", &second, &[1]), ("min_duration_ms", "7", &[3, 2])]
+    {
+        let mut found = Vec::new();
+        let search = reader.search(&filter(&[(name, value.to_owned())]), 10, 0, |entry| found.push(entry.seq.0));
+        assert_eq!((found.as_slice(), search.unwrap().total), (expected, expected.len() as u64), "{name}");
+    }
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::{Agent, Request, can_isolate};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::support::{Agent, Node, Request, can_isolate};
 
 const PROMTOOL: &str = "/usr/bin/promtool";
 
@@ -43,6 +46,37 @@ fn calls_are_counted_by_what_the_agent_knows_and_by_nothing_that_callers_write()
     assert!(value(&metrics, "nodeaudit_commit_duration_seconds_count") >= 1);
     assert_eq!(value(&metrics, "nodeaudit_store_healthy"), 1);
     assert!(agent.read("/audit/status")["last_commit_us"].is_u64());
+}
+
+#[test]
+fn each_class_has_its_own_numbers_of_what_was_lost() {
+    let agent = Node::new("audit.max_entries = 200\naudit.denied_entries = 4096\n").start();
+    let (mut connection, reader) = (agent.connect(), agent.token(&["read"]));
+    (0..400).for_each(|_| drop(connection.call(&Request::get("/node/load").bearer(&reader))));
+    (0..900).for_each(|_| drop(connection.call(&Request::get("/health"))));
+    let (node, _) = agent.stop(Signal::SIGTERM);
+    let path = node.state_dir().join(nodeaudit::audit::ring::FILE_NAME);
+    // As after power cuts, full disks and damage.
+    let losses =
+        "UPDATE loss SET dropped = 10 + class, interrupted = 20 + class, coalesced = 30 + class, lost = 40 + class";
+    rusqlite::Connection::open(path).unwrap().execute(losses, []).unwrap();
+    let agent = node.start();
+
+    let evicted = |status: &Value| {
+        let classes = status["classes"].as_array().unwrap();
+        classes.iter().map(|class| class["evicted"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let before = evicted(&agent.read("/audit/status"));
+    let metrics = metrics(&agent);
+    let after = evicted(&agent.read("/audit/status"));
+    assert!(before[0] == 0 && before[1] > 100 && before[2] > 2 * after[1], "no two are alike: {before:?}");
+    for (index, class) in (0..).zip(["change", "read", "denied"]) {
+        let of = |family: &str| value(&metrics, &format!("nodeaudit_{family}_total{{class=\"{class}\"}}"));
+        let at = usize::try_from(index).unwrap();
+        assert!((before[at]..=after[at]).contains(&of("evicted_entries")), "{class}: {before:?} {metrics}");
+        let losses = ["dropped_calls", "interrupted_changes", "coalesced_calls", "lost_entries"].map(of);
+        assert_eq!(losses, [10, 20, 30, 40].map(|number| number + index), "{class}");
+    }
 }
 
 #[test]

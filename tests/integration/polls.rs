@@ -114,17 +114,51 @@ fn another_ring_is_news() {
     let first = poll(&agent, "", &[]);
     let (tag, epoch) = (first.header("ETag").unwrap(), first.header("Audit-Epoch").unwrap());
     let after = poll(&agent, "?after=0", &[]).json()["cursor"]["after"].as_u64().unwrap();
+    let cursor = format!("?after={after}&epoch={epoch}&wait=60s");
     thread::scope(|scope| {
-        let by_cursor = scope.spawn(|| poll(&agent, &format!("?after={after}&epoch={epoch}&wait=60s"), &[]));
+        let by_cursor = scope.spawn(|| poll(&agent, &cursor, &[]));
+        let filtered = scope.spawn(|| poll(&agent, &format!("{cursor}&response_code=599"), &[]));
         let by_tag = scope.spawn(|| poll(&agent, "?wait=60s", &[("If-None-Match", tag)]));
-        let waiting = || (agent.read("/audit/status")["open_calls"]["waiting_polls"] == 2).then_some(());
-        eventually("two polls that wait", waiting);
+        let waiting = || (agent.read("/audit/status")["open_calls"]["waiting_polls"] == 3).then_some(());
+        eventually("three polls that wait", waiting);
         fs::remove_file(agent.node().state_dir().join("ring.sqlite")).unwrap();
         // Only readings of the log come.
         eventually("a ring in its place", || (agent.read("/audit/status")["epoch"] != epoch).then_some(()));
         assert_eq!(by_cursor.join().unwrap().json()["gap"]["reason"], "new_ring");
+        assert_eq!(filtered.join().unwrap().json()["gap"]["reason"], "new_ring", "also where nothing matches");
         assert_eq!(by_tag.join().unwrap().status, 200);
+        assert_eq!(poll(&agent, "", &[("If-None-Match", tag)]).status, 200, "also for who did not wait");
     });
+}
+
+#[test]
+fn a_log_that_begins_anew_is_news_although_it_has_come_as_far() {
+    let agent = Agent::start();
+    let came = agent.call(&Request::get("/health"));
+    let tag = poll(&agent, "", &[]).header("ETag").unwrap().to_owned();
+    let (node, _) = agent.stop(Signal::SIGTERM);
+    fs::remove_dir_all(node.state_dir()).unwrap();
+    let agent = node.start();
+    let seq = |response: &Response| nodeaudit::audit::EntryId::parse(response.audit_id()).unwrap().seq();
+    assert_eq!(seq(&agent.call(&Request::get("/health"))), seq(&came));
+    assert_eq!(poll(&agent, "", &[("If-None-Match", &tag)]).status, 200);
+}
+
+#[test]
+fn a_poll_whose_time_is_over_is_answered_with_what_there_is() {
+    // A longer wait ends well before the time that a call may take.
+    for (config, wait) in [(PATIENT, "1s"), ("server.handler_timeout_s = 10\n", "60s")] {
+        let agent = Node::new(config).start();
+        agent.call(&Request::get("/health"));
+        let after = poll(&agent, "?after=0", &[]).json()["cursor"]["after"].as_u64().unwrap();
+        let tag = poll(&agent, "", &[]).header("ETag").unwrap().to_owned();
+        thread::scope(|scope| {
+            let by_tag = scope.spawn(|| poll(&agent, &format!("?wait={wait}"), &[("If-None-Match", &tag)]));
+            let page = poll(&agent, &format!("?after={after}&response_code=599&wait={wait}"), &[]);
+            assert_eq!((page.status, &page.json()["items"]), (200, &json!([])), "{wait}");
+            assert_eq!(by_tag.join().unwrap().status, 304, "{wait}");
+        });
+    }
 }
 
 #[test]

@@ -167,12 +167,68 @@ fn what_the_ring_gave_up_meanwhile_is_told_with_its_number() {
         Events::open(&agent, &stream("", &agent.token(&["auditor"])).header("Last-Event-ID", &other)).unwrap();
     let gap = events.next().unwrap();
     assert_eq!((gap.kind.as_str(), &gap.data["reason"]), ("gap", &json!("new_ring")));
+    let request = stream("", &agent.token(&["auditor"])).header("Last-Event-ID", &gap.id);
+    let event = Events::open(&agent, &request).unwrap().next().unwrap();
+    assert_ne!(event.data["reason"], "new_ring", "nor is who comes back behind that one: {event:?}");
     // A full ring may give up its oldest entries just now.
     let mut next = events.next().unwrap();
     while next.kind == "gap" && next.data["reason"] == "evicted" {
         next = events.next().unwrap();
     }
     assert_eq!(next.kind, "entry", "the new one from its beginning");
+}
+
+#[test]
+fn who_breaks_off_a_filtered_stream_is_told_of_no_more_than_went_since() {
+    let agent = Node::new(&format!("{SOON}max_entries = 200\ndenied_entries = 4096\n")).start();
+    let mut connection = agent.connect();
+    for path in ["/health", "/node/hostname"].into_iter().cycle().take(60) {
+        connection.call(&Request::get(path));
+    }
+    // In the middle of what comes at once.
+    let mut events = open(&agent, "?after=0&path=/health");
+    let after = (0..10).map(|_| seq(&events.entry())).max().unwrap();
+    let id = events.id.clone();
+    drop(events);
+    (0..900).for_each(|_| drop(connection.call(&Request::get("/health"))));
+    let request = stream("?path=/health", &agent.token(&["auditor"])).header("Last-Event-ID", &id);
+    let gap = Events::open(&agent, &request).unwrap().next().unwrap().data;
+    let [from, to, count] = ["from", "to", "count"].map(|name| gap[name].as_u64().unwrap());
+    assert_eq!(from, after + 1, "{gap}");
+    assert!(count <= to - after, "{gap}");
+}
+
+#[test]
+fn what_the_ring_gives_up_while_its_reader_is_slow_is_told_with_its_number() {
+    let agent = Node::new(&format!("server.write_timeout_ms = 120000\n{SOON}max_entries = 1600\n")).start();
+    // More of them than the kernel holds back for someone who does not read.
+    let long = Request::get(&format!("/node/{}", "x".repeat(1_000))).header("User-Agent", "x".repeat(250));
+    let long = long.bearer(&agent.token(&["read"]));
+    let mut connection = agent.connect();
+    (0..1_500).for_each(|_| drop(connection.call(&long)));
+    let mut events = open(&agent, "?after=0");
+    assert_eq!(seq(&events.entry()), 1, "nothing is missing at the beginning");
+    (0..1_500).for_each(|_| drop(connection.call(&long)));
+    let last = agent.entry_of(&connection.call(&long));
+    let (mut told, mut missing, mut gaps) = (1, 0, Vec::new());
+    loop {
+        let event = events.next().unwrap();
+        if event.kind == "gap" {
+            missing += event.data["count"].as_u64().unwrap();
+            gaps.push(event);
+            continue;
+        }
+        told += 1;
+        if event.data["id"] == last["id"] {
+            break;
+        }
+    }
+    assert!(missing > 0, "the stream did not fit what the kernel holds back");
+    assert_eq!(told + missing, seq(&last), "each one, or told to be lost");
+    let request = stream("", &agent.token(&["auditor"])).header("Last-Event-ID", &gaps[0].id);
+    let event = Events::open(&agent, &request).unwrap().next().unwrap();
+    let is_new = event.kind == "entry" || event.data["count"].as_u64() < gaps[0].data["count"].as_u64();
+    assert!(is_new, "whoever comes back right behind the gap is not told of it again: {event:?} {gaps:?}");
 }
 
 #[test]

@@ -115,5 +115,21 @@ mod tests {
         let expected =
             "\"/a;'=1+1;b\",\"Mozilla/5.0 (X11; Linux;' +http://x)\",\"a;'\"\"=1\"\"\",\"' =1\",\"'\"\"-1\",";
         assert_eq!(row.0, expected);
+        // Control characters, and the signs of wide scripts, which some take for the narrow ones.
+        let mut row = Row::new();
+        for text in ["\t=1", "\r=1", "\u{ff1d}1", "\u{ff0b}1", "\u{ff0d}1", "\u{ff20}1"] {
+            row.text(text);
+        }
+        let expected = "\"'\t=1\",\"'\r=1\",'\u{ff1d}1,'\u{ff0b}1,'\u{ff0d}1,'\u{ff20}1,";
+        assert_eq!(row.0, expected);
+    }
+
+    #[test]
+    fn what_separates_values_or_lines_is_quoted() {
+        for text in ["a\"b", "a,b", "a\rb", "a\nb", "a;b", "a b", "a\tb"] {
+            let mut row = Row::new();
+            row.text(text);
+            assert_eq!(row.0, format!("\"{}\",", text.replace('"', "\"\"")));
+        }
     }
 }

@@ -69,3 +69,28 @@ impl JsonSchema for Codes {
         json_schema!({ "type": "string", "pattern": "^((>=|>|<=|<)?[0-9]{1,3}|[0-9]xx)$" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_has_its_ends_and_is_written_so_that_it_has_them_again() {
+        for (text, first, last) in [
+            ("403", 403, 403),
+            ("4xx", 400, 499),
+            ("0xx", 0, 99),
+            (">=500", 500, 999),
+            (">=0", 0, 999),
+            (">500", 501, 999),
+            (">999", 1_000, 999),
+            ("<=404", 0, 404),
+            ("<404", 0, 403),
+            ("<0", 1, 0),
+        ] {
+            let codes = Codes { first, last };
+            assert_eq!(Codes::parse(text), Some(codes), "{text}");
+            assert_eq!(Codes::parse(&codes.to_string()), Some(codes), "{text} as {codes}");
+        }
+    }
+}
