@@ -77,10 +77,12 @@ impl Door {
         let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let source_ip = peer.ip().to_canonical();
         let Some(place) = self.peers.admit(source_ip) else {
-            self.record_crowd(&source_ip.into());
-            // Over TLS nobody could read it before a handshake, which is just what is not to be paid for.
             if self.tls.is_none() {
-                self.say(stream, CROWD, COME_BACK).await;
+                self.turn_away(stream, &source_ip.into()).await;
+            } else {
+                // Nobody could read an answer before a handshake, which is just what is not to be paid for.
+                let why = Unserved::Handshake("the peer has as many connections as it may have");
+                record_unserved(&self.writer, &source_ip.into(), Duration::ZERO, why);
             }
             return Err(refused());
         };
@@ -105,8 +107,7 @@ impl Door {
         })?;
         let origin = origin_of(&peer);
         let Some(place) = self.peers.admit(peer.counted()) else {
-            self.record_crowd(&origin);
-            self.say(stream, CROWD, COME_BACK).await;
+            self.turn_away(stream, &origin).await;
             return Err(refused());
         };
         // As a TCP socket has it from its listener. A socket that refuses works all the same.
@@ -116,9 +117,10 @@ impl Door {
         Ok((watched, Protocol::Http1, None))
     }
 
-    /// Records a connection beyond those that a peer may have.
-    fn record_crowd(&self, origin: &Origin) {
+    /// Records a connection beyond those that a peer may have, and tells the peer.
+    async fn turn_away(&self, stream: impl AsyncRead + AsyncWrite + Unpin, origin: &Origin) {
         record_unserved(&self.writer, origin, Duration::ZERO, Unserved::Answered(b"", 429));
+        self.say(stream, CROWD, COME_BACK).await;
     }
 
     /// TLS over the stream. None: there is none, and what was tried is recorded. A peer that comes and goes without a byte, as those

@@ -9,7 +9,9 @@ use std::time::Duration;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Connection, Ledger, Node, Request, Response, assert_is_error, eventually};
+use crate::support::{
+    Agent, Authority, Connection, Ledger, Node, Request, Response, TlsClient, assert_is_error, eventually,
+};
 
 /// Class, outcome and status of an entry.
 fn gist(entry: &Value) -> (&str, &str, u64) {
@@ -142,6 +144,26 @@ fn a_peer_has_so_many_connections_and_is_told_so() {
         let mut answer = [0; 12];
         connection.read_exact(&mut answer).unwrap();
         (&answer == b"HTTP/1.1 200").then_some(())
+    });
+}
+
+#[test]
+fn over_tls_a_connection_too_many_is_not_answered_and_its_entry_says_so() {
+    let authority = Authority::new();
+    let settings = "handshake_timeout_ms = 60000\n[server]\nmax_connections_per_peer = 2";
+    let agent = authority.issue("node").node(TlsClient::new(&authority.certificate, None), settings).start();
+    let mut ledger = Ledger::open(&agent);
+    // Which of them is the one too many is for the workers to say.
+    let mut connections = [(); 3].map(|()| open_from([127, 0, 0, 9], &agent));
+    let entry = &ledger.awaited("a connection too many")[0];
+    assert_eq!(gist(entry), ("denied", "rejected", 0));
+    assert_eq!(entry["path"], "handshake: the peer has as many connections as it may have");
+    eventually("its end, without a byte", || {
+        let ended = connections.iter_mut().filter_map(|connection| {
+            connection.set_nonblocking(true).unwrap();
+            connection.read(&mut [0]).ok()
+        });
+        Some(ended.collect::<Vec<_>>()).filter(|ended| *ended == [0])
     });
 }
 
