@@ -5,7 +5,8 @@
 # prints the sizes. Needs Debian 12; installs what it lacks. The same can be built with `cross`, in a container: see cross.toml.
 #
 # No server for Rust toolchains is asked: Debian's compiler builds the standard library along with the rest, zig is compiler and
-# linker for C and brings musl for every target.
+# linker for C and brings musl for every target. cargo-auditable has the binary hold the list of the crates that it is made of, so that what
+# becomes known of them later can be looked up.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,6 +21,7 @@ all=(
 rust_version=1.96.0
 zig_version=0.13.0
 zigbuild_version=0.24.1
+auditable_version=0.7.4
 
 tools=$PWD/target/ci-tools
 
@@ -39,6 +41,7 @@ install_tools() {
     "$tools/zig/bin/pip" install -q "ziglang==$zig_version"
   fi
   .ci/tool cargo-zigbuild "$zigbuild_version" --no-default-features
+  .ci/tool cargo-auditable "$auditable_version"
   export CARGO_ZIGBUILD_PYTHON_PATH=$tools/zig/bin/python
 }
 
@@ -56,23 +59,27 @@ build() { # TARGET
   local no_unwinding="-fno-unwind-tables -fno-asynchronous-unwind-tables"
   local variable=CFLAGS_${target//-/_}
   # Cargo's own variable for flags, with a separator that a path can't hold.
-  env RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1 \
+  env PATH="$tools/bin:$PATH" RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1 \
     CARGO_ENCODED_RUSTFLAGS="$(IFS=$'\x1f' && echo "${flags[*]}")" \
     "$variable=-ffile-prefix-map=$cargo_home/registry/src=registry -ffile-prefix-map=$here=nodeaudit $no_unwinding" \
     CARGO_PROFILE_DIST_DEBUG=line-tables-only CARGO_PROFILE_DIST_STRIP=none \
-    "$tools/bin/cargo-zigbuild" zigbuild --locked --profile dist --target "$target" -Zbuild-std=std,panic_unwind \
+    cargo-auditable auditable zigbuild --locked --profile dist --target "$target" -Zbuild-std=std,panic_unwind \
     -Zbuild-std-features=panic-unwind,backtrace-trace-only --bin nodeaudit
 
   llvm-objcopy --only-keep-debug "$folder/nodeaudit" "$folder/nodeaudit.debug"
-  llvm-objcopy --strip-all "$folder/nodeaudit" "$folder/nodeaudit.stripped"
+  llvm-objcopy --strip-all --keep-section=.dep-v0 "$folder/nodeaudit" "$folder/nodeaudit.stripped"
   (cd "$folder" && llvm-objcopy --add-gnu-debuglink=nodeaudit.debug nodeaudit.stripped)
   mv "$folder/nodeaudit.stripped" "$folder/nodeaudit"
   check "$target" "$folder/nodeaudit"
 }
 
-check() { # TARGET BINARY: static, and small enough for a board
+check() { # TARGET BINARY: static, with the list of its crates; prints its size
   if readelf --dynamic "$2" | grep NEEDED || readelf --program-headers "$2" | grep INTERP; then
     echo "cross-build.sh: $2 needs a dynamic linker" >&2
+    exit 70
+  fi
+  if ! readelf --section-headers --wide "$2" | grep -F .dep-v0 >/dev/null; then
+    echo "cross-build.sh: $2 does not say which crates it is made of" >&2
     exit 70
   fi
   printf '%-32s %9d bytes, symbols %d bytes\n' "$1" "$(stat -c %s "$2")" "$(stat -c %s "$2.debug")"
