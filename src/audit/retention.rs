@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::budget::PAGE_BYTES;
 use super::class::Class;
 
 /// How many extents a full ring of one class has, at least: the grain of eviction.
@@ -37,7 +38,7 @@ impl Limits {
     }
 
     fn extent_bytes(&self) -> u64 {
-        (self.max_charge_bytes / EXTENTS).clamp(1, self.max_extent_bytes.max(1))
+        (self.max_charge_bytes / EXTENTS).min(self.max_extent_bytes).max(1)
     }
 }
 
@@ -162,8 +163,9 @@ impl Retention {
             let next = Extent { first_ordinal: account.open.end_ordinal(), ..Extent::default() };
             std::mem::replace(&mut account.open, next)
         });
-        let average = (oldest.charge_bytes / oldest.entries.max(1)).max(1);
-        let (evicted, left) = oldest.split(extent_entries.min(extent_bytes.div_ceil(average)));
+        // The entry that completed it may have gone beyond the bytes, by a page at most: such a one goes as a whole.
+        let parts = oldest.charge_bytes.div_ceil(extent_bytes + PAGE_BYTES).max(1);
+        let (evicted, left) = oldest.split(extent_entries.min(oldest.entries.div_ceil(parts)));
         if let Some(left) = left {
             account.closed.push_front(left);
         }
@@ -333,6 +335,17 @@ mod tests {
             let (evicted, _) = retention.evict(Class::Change);
             assert!((1..=100_000).contains(&evicted.charge_bytes), "{evicted:?}");
         }
+    }
+
+    #[test]
+    fn an_extent_goes_as_a_whole_however_large_the_entry_that_completed_it() {
+        let limits = Limits { max_entries: 1_000_000, ..LIMITS };
+        let empty = || (Vec::new(), Extent { first_ordinal: 1, ..Extent::default() });
+        let mut retention = Retention::new(limits, [empty(), empty(), empty()]);
+        assert!((0..499).all(|_| retention.admit(Class::Read, 200).1.is_none()));
+        let completed = retention.admit(Class::Read, PAGE_BYTES).1.unwrap();
+        assert!(completed.charge_bytes > LIMITS.max_extent_bytes, "{completed:?}");
+        assert_eq!(retention.evict(Class::Read), (completed, None));
     }
 
     #[test]

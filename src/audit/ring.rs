@@ -248,8 +248,8 @@ impl Ring {
             return Ok(());
         }
         self.floor.cover(batch.iter().rev().find_map(Record::seq).unwrap_or(last_stored));
-        self.free_pages()?;
         self.free_wal()?;
+        self.free_pages()?;
         self.known.unsure = Some(dropped);
         let pages_before = self.file()?.pages_at_most;
         self.transact("store a batch of entries", |run, transaction, accounts| {
@@ -337,7 +337,9 @@ impl Ring {
                 accounts.evict(transaction, accounts.retention.must_give(None))?;
             }
             Ok(())
-        })
+        })?;
+        // The pages that became free are in the WAL, and the batch is still to come.
+        self.free_wal()
     }
 
     /// Changes that were begun and whose outcome is unknown become entries that say so.

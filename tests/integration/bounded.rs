@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::{Agent, Callers, Calls, Connection, Load, Node, Request, now_s, progress, rounds};
@@ -100,6 +101,22 @@ fn the_ring_never_exceeds_its_bytes_or_its_entries_under_the_largest_entries_and
         "{entries} entries, {samples} samples, none above {MAX_BYTES} bytes; {} resident",
         resident(&agent)
     ));
+}
+
+#[test]
+fn what_a_large_ring_evicts_together_fits_its_wal() {
+    let agent = Node::new("[audit]\nmax_entries = 1000000\nmax_bytes = 268435456\n").start();
+    let request = maximal(&agent);
+    let mut connection = Connection::open(agent.address());
+    // A page each.
+    (0..100).for_each(|_| assert_eq!(connection.call(&request).status, 404));
+    let (node, _) = agent.stop(Signal::SIGTERM);
+    let ring = rusqlite::Connection::open(node.state_dir().join(nodeaudit::audit::ring::FILE_NAME)).unwrap();
+    let sql = "SELECT count(*), max(charge_bytes) FROM extent";
+    let (extents, largest) =
+        ring.query_row(sql, [], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Option<u64>>(1)?))).unwrap();
+    let wal_bytes = 4 << 20;
+    assert!(extents > 0 && largest <= Some(wal_bytes / 32 + 4096), "{extents} extents, {largest:?} bytes at most");
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl ServedEntry<'_> {
         object.text(",\"path\":", self.path);
         object.text(",\"operation_id\":", self.operation_id);
         object.address(",\"source_ip\":\"", self.source_ip);
-        object.number(",\"response_code\":", self.response_code.into());
+        object.number(",\"response_code\":", self.response_code);
         object.number(",\"duration_ms\":", self.duration_ms);
         object.number(",\"seq\":", self.seq.0);
         object.plain(",\"class\":\"", self.class.as_str());
@@ -43,8 +43,7 @@ impl ServedEntry<'_> {
             object.address(",\"forwarded_for\":\"", address);
         }
         object.plain(",\"boot_id\":\"", self.boot_id.hyphenated().encode_lower(&mut [0; 36]));
-        object.raw(if self.monotonic_us < 0 { ",\"monotonic_us\":-" } else { ",\"monotonic_us\":" });
-        object.number("", self.monotonic_us.unsigned_abs());
+        object.number(",\"monotonic_us\":", self.monotonic_us);
         object.number(",\"duration_us\":", self.duration_us);
         object.raw(if self.clock_synced { ",\"clock_synced\":true" } else { ",\"clock_synced\":false" });
         if let Some(count) = self.count {
@@ -86,7 +85,7 @@ impl Object<'_> {
         }
     }
 
-    fn number(&mut self, before: &str, value: u64) {
+    fn number(&mut self, before: &str, value: impl itoa::Integer) {
         self.raw(before);
         self.raw(itoa::Buffer::new().format(value));
     }
@@ -96,7 +95,7 @@ impl Object<'_> {
             IpAddr::V4(address) => {
                 let mut before = before;
                 for octet in address.octets() {
-                    self.number(before, octet.into());
+                    self.number(before, octet);
                     before = ".";
                 }
             }

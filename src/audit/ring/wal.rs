@@ -42,7 +42,7 @@ impl Ring {
         if self.frames()? + self.budget.batch_frames() <= self.budget.wal_frames() {
             return Ok(());
         }
-        self.restart_wal()?.map(drop).ok_or(RingError::WalHeld)
+        if self.restart_wal()? { Ok(()) } else { Err(RingError::WalHeld) }
     }
 
     /// Moves all of the WAL into the database; false where someone is in the way. To be called while the gate is closed.
@@ -50,15 +50,15 @@ impl Ring {
         Ok(self.wal_checkpoint(CheckpointMode::TRUNCATE)?.is_some())
     }
 
-    /// Moves all of the WAL and has the next transaction begin it anew; none where a reader is in the way.
-    fn restart_wal(&mut self) -> Result<Option<u64>, RingError> {
+    /// Moves all of the WAL and has the next transaction begin it anew; false where a reader is in the way.
+    fn restart_wal(&mut self) -> Result<bool, RingError> {
         // Readers of this process wait for a moment; those of another process are not waited for.
         let gate = Gate::clone(&self.gate);
         let _no_reader = gate.close();
         self.busy_timeout(Duration::ZERO)?;
         let wal = self.wal_checkpoint(CheckpointMode::RESTART);
         self.busy_timeout(BUSY_TIMEOUT)?;
-        wal
+        Ok(wal?.is_some())
     }
 
     /// Frames in the WAL; 0 where SQLite can't tell, because another program is at it: then that is waited for when something is stored.
