@@ -1,7 +1,7 @@
 //! What a token says: its claims, each of the type and within the limits that this agent accepts.
 //!
-//! Owns those limits. `jsonwebtoken` skips claims of a wrong JSON type; here they are refused. Knows neither keys nor the
-//! clock. No message holds a claim's value.
+//! Owns those limits: a claim of a wrong JSON type is refused, not skipped. Knows neither keys nor the clock. No message holds a claim's
+//! value.
 
 use serde::Serialize;
 use serde_json::{Map, Value};

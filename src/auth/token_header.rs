@@ -1,12 +1,11 @@
 //! What a token's header says (RFC 7515, section 4): which key and algorithm are meant, and that nothing else is asked for.
 //!
-//! `jsonwebtoken` reads it too, and takes `null` for a member that is not there. Nothing in a header says where a key is or what is to
-//! be trusted: `jku`, `x5u`, `jwk` and their kin are never looked at.
+//! Nothing in a header says where a key is or what is to be trusted: `jku`, `x5u`, `jwk` and their kin are never looked at.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::members::Members;
 use super::token::TokenError;
@@ -36,6 +35,15 @@ impl TokenHeader {
         let text = |name| members.get(name).map(|value| value.as_str().ok_or(TokenError::Malformed)).transpose();
         let algorithm = text("alg")?.and_then(|name| name.parse().ok()).ok_or(TokenError::Malformed)?;
         Ok(Self { algorithm, kid: text("kid")?.map(str::to_owned) })
+    }
+
+    /// As it stands in a token.
+    pub(super) fn encoded(&self) -> String {
+        let mut members = json!({ "typ": "JWT", "alg": self.algorithm });
+        if let Some(kid) = &self.kid {
+            members["kid"] = json!(kid);
+        }
+        URL_SAFE_NO_PAD.encode(members.to_string())
     }
 }
 
