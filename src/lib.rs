@@ -41,6 +41,7 @@
 //! | [`api`] | endpoints, routes, status codes, `/openapi.json` | SQL, permission checks |
 //! | [`host`] | the node's readings and changes | HTTP, audit |
 //! | [`operation`] | method, path, ID and permission as plain data | all of the above but the permissions |
+//! | `blocking` | work that may block: off the workers, with a deadline | what the work is |
 //! | `percent` | texts as they stand in a query | everything else |
 //! | `hexadecimal` | bytes as digits | everything else |
 //! | `decimal` | numbers as digits and nothing else | everything else |
@@ -85,6 +86,8 @@ pub mod api;
 pub mod host;
 
 pub mod operation;
+
+mod blocking;
 
 mod decimal;
 

@@ -11,6 +11,7 @@ use crate::audit::redact::bounded;
 use crate::audit::ring::RingOptions;
 use crate::audit::{ReadError, Reader, Writer};
 use crate::auth::Authenticator;
+use crate::blocking::{self, Unfinished};
 use crate::host::Host;
 use crate::live::Live;
 use crate::reload::Reloader;
@@ -73,26 +74,18 @@ impl AppState {
         Pending(self.writer.pending())
     }
 
-    /// Runs a read of the ring where it may block, after its turn has come. What hangs keeps its turn, so that no more threads hang than
-    /// there are turns.
+    /// Runs a read of the ring where it may block, after its turn has come.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         RingDeadline(deadline): RingDeadline,
         read: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let reader = Arc::clone(&self.reader);
-        let done = async {
-            let turn = reader.turn().await;
-            tokio::task::spawn_blocking(move || {
-                // Given back when the read is done, also if nobody waits for it any more.
-                let _turn = turn;
-                read(&reader)
-            })
-            .await
-        };
-        let late = |_| ApiError::Unavailable("The audit ring could not be read in time.".to_owned());
-        let done = tokio::time::timeout_at(deadline, done).await.map_err(late)?;
-        let read = done.map_err(|_| ApiError::Internal("The reader of the audit ring panicked.".to_owned()))?;
+        let done = blocking::run(deadline, self.reader.turn(), move || read(&reader)).await;
+        let read = done.map_err(|unfinished| match unfinished {
+            Unfinished::Late => ApiError::Unavailable("The audit ring could not be read in time.".to_owned()),
+            Unfinished::Lost(_) => ApiError::Internal("The reader of the audit ring panicked.".to_owned()),
+        })?;
         if read.is_err() {
             // It may be damaged or gone, which only the writer can mend.
             self.writer.look_after_ring();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use super::HostError;
+use crate::blocking::{self, Unfinished};
 
 /// Work on files that may be waited for at the same time. Disks that hang take no more threads than that, of those that the
 /// listener has for the ring too.
@@ -50,22 +50,13 @@ impl Storage {
         what: &'static str,
         work: impl FnOnce() -> Result<T, HostError> + Send + 'static,
     ) -> Result<T, HostError> {
-        let done = async {
-            let slot = self.slot().await;
-            spawn_blocking(move || {
-                // Given back when the work is done, also if nobody waits for it any more.
-                let _slot = slot;
-                work()
-            })
-            .await
-        };
-        match timeout(deadline, done).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(lost)) if lost.is_panic() => std::panic::resume_unwind(lost.into_panic()),
-            Ok(Err(_)) => Err(HostError::unavailable(what, "the agent is stopping")),
-            Err(_) => {
+        match blocking::run(Instant::now() + deadline, self.slot(), work).await {
+            Ok(result) => result,
+            Err(Unfinished::Late) => {
                 Err(HostError::unavailable(what, format!("storage did not answer within {} s", deadline.as_secs())))
             }
+            Err(Unfinished::Lost(lost)) if lost.is_panic() => std::panic::resume_unwind(lost.into_panic()),
+            Err(Unfinished::Lost(_)) => Err(HostError::unavailable(what, "the agent is stopping")),
         }
     }
 }
