@@ -17,8 +17,9 @@ pub(super) const WAL_MAX_BYTES: u64 = 4 * 1024 * 1024;
 const FIXED_PAGES: u64 = 32;
 /// The most intents that may be open, however large the ring: changes that go on at the same time.
 const OPEN_INTENTS_MAX: u64 = 512;
-/// Pages beside those of the entries that a transaction may need: inner pages, small tables.
-pub(super) const SPARE_PAGES: u64 = 8;
+/// Pages beside those of the entries that a transaction may need: inner pages, small tables, the last pages of six others; what it needs beyond
+/// that is in the pages that are reserved twice for rows.
+pub(super) const SPARE_PAGES: u64 = 12;
 /// SQLite takes the size in which a file grows as a C int.
 const CHUNK_MAX_BYTES: u64 = 1 << 30;
 
@@ -72,7 +73,7 @@ impl Budget {
 
     /// How much one transaction may store, so that it fits what is left of the WAL when a checkpoint has been put off.
     pub(super) fn batch_bytes(self) -> usize {
-        usize::try_from(self.wal_bytes() / 16).unwrap_or(usize::MAX)
+        usize::try_from(self.wal_bytes() / 20).unwrap_or(usize::MAX)
     }
 
     /// The most that the charges of entries may add up to that are evicted together: SQLite writes each page that becomes free, and those
@@ -93,6 +94,15 @@ pub(super) const fn charge_bytes(row_bytes: u64) -> u64 {
     let rows_a_page = PAGE_USABLE_BYTES / row_bytes;
     PAGE_BYTES / if rows_a_page == 0 { 1 } else { rows_a_page }
 }
+
+/// The same in SQL, of a row of so many bytes.
+pub(super) fn charge_sql(row_bytes: &str) -> String {
+    format!("({PAGE_BYTES} / ({PAGE_USABLE_BYTES} / ({row_bytes})))")
+}
+
+/// The most that an entry is charged: for what it has in common with others a page, and for its own row as much as two addresses and a
+/// trace ID make of it.
+pub(super) const ENTRY_CHARGE_MAX: u64 = PAGE_BYTES + charge_bytes(128);
 
 /// What a leaf page offers to rows. A row is never larger: `redact` caps every text.
 pub(super) const PAGE_USABLE_BYTES: u64 = PAGE_BYTES - 8;

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::budget::PAGE_BYTES;
+use super::budget::ENTRY_CHARGE_MAX;
 use super::class::Class;
 
 /// How many extents a full ring of one class has, at least: the grain of eviction.
@@ -163,8 +163,8 @@ impl Retention {
             let next = Extent { first_ordinal: account.open.end_ordinal(), ..Extent::default() };
             std::mem::replace(&mut account.open, next)
         });
-        // The entry that completed it may have gone beyond the bytes, by a page at most: such a one goes as a whole.
-        let parts = oldest.charge_bytes.div_ceil(extent_bytes + PAGE_BYTES).max(1);
+        // The entry that completed it may have gone beyond the bytes, by its own charge: such a one goes as a whole.
+        let parts = oldest.charge_bytes.div_ceil(extent_bytes + ENTRY_CHARGE_MAX).max(1);
         let (evicted, left) = oldest.split(extent_entries.min(oldest.entries.div_ceil(parts)));
         if let Some(left) = left {
             account.closed.push_front(left);
@@ -188,6 +188,11 @@ impl Retention {
     pub(super) fn held(&self, class: Class) -> Range<u64> {
         let account = self.account(class);
         account.oldest().first_ordinal..account.open.end_ordinal()
+    }
+
+    /// Whether the next entry of a class is the first one of an extent.
+    pub(super) fn begins_extent(&self, class: Class) -> bool {
+        self.account(class).open.entries == 0
     }
 
     /// Whether the ring holds more than it may, after its limits were lowered.
@@ -343,7 +348,7 @@ mod tests {
         let empty = || (Vec::new(), Extent { first_ordinal: 1, ..Extent::default() });
         let mut retention = Retention::new(limits, [empty(), empty(), empty()]);
         assert!((0..499).all(|_| retention.admit(Class::Read, 200).1.is_none()));
-        let completed = retention.admit(Class::Read, PAGE_BYTES).1.unwrap();
+        let completed = retention.admit(Class::Read, ENTRY_CHARGE_MAX).1.unwrap();
         assert!(completed.charge_bytes > LIMITS.max_extent_bytes, "{completed:?}");
         assert_eq!(retention.evict(Class::Read), (completed, None));
     }

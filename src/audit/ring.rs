@@ -4,14 +4,18 @@
 //! is on stable storage. Knows neither who waits for that nor HTTP.
 
 mod accounts;
+mod bind;
+mod common;
 mod damage;
 mod error;
 mod file;
 mod floor;
 mod gate;
 mod identity;
+mod intent;
 mod look;
 mod make;
+mod migrate;
 mod newest;
 mod record;
 mod replace;
@@ -29,7 +33,7 @@ use std::time::Instant;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use uuid::Uuid;
 
-use super::budget::{Budget, PAGE_BYTES, SPARE_PAGES};
+use super::budget::{Budget, ENTRY_CHARGE_MAX, PAGE_BYTES, SPARE_PAGES};
 use super::class::Class;
 use super::entry::{Call, Seq};
 use super::retention::Limits;
@@ -39,17 +43,18 @@ use floor::SeqFloor;
 use identity::Identity;
 use rows::{Inserts, Run};
 
+pub(super) use common::COMMON_COLUMNS;
 pub use damage::kept_aside;
 pub use error::RingError;
 pub(super) use error::{damaged, is_damage};
 pub use file::FILE_NAME;
 pub use gate::Gate;
 pub(super) use identity::FileId;
+pub use intent::IntentNumber;
 pub use make::Origin;
 pub(super) use newest::View;
-pub use record::{IntentNumber, Record};
-pub(super) use rows::CALL_COLUMNS;
-pub(super) use sum::Named;
+pub use record::Record;
+pub(super) use sum::{Named, Sum};
 pub use version::SchemaVersion;
 
 /// Where the ring is, how large it may get, and which boot this is.
@@ -73,7 +78,7 @@ impl RingOptions {
     /// Entries of a class that no other class can evict, however large all of them are: its share of the entries, or of the
     /// largest ones that the bytes hold.
     pub fn guarantee_entries(&self, class: Class) -> u64 {
-        let largest = Budget::new(self.max_bytes).charge_bytes() / PAGE_BYTES;
+        let largest = Budget::new(self.max_bytes).charge_bytes() / ENTRY_CHARGE_MAX;
         self.max_entries.min(largest) * self.guarantee_percent[class.index()] / 100
     }
 
@@ -252,13 +257,13 @@ impl Ring {
         self.free_pages()?;
         self.known.unsure = Some(dropped);
         let pages_before = self.file()?.pages_at_most;
-        self.transact("store a batch of entries", |run, transaction, accounts| {
+        let charged_bytes = self.transact("store a batch of entries", |run, transaction, accounts| {
             let mut inserts = Inserts::new(transaction);
-            batch.iter().try_for_each(|record| apply(run, transaction, accounts, &mut inserts, record))
+            batch.iter().try_for_each(|record| apply(run, transaction, accounts, &mut inserts, record))?;
+            Ok(accounts.charged_bytes)
         })?;
-        let bytes = batch.iter().map(Record::bytes).sum::<usize>() as u64;
-        // Rows that pack badly fill half of their pages.
-        self.file()?.pages_at_most = pages_before.map(|pages| pages + 2 * bytes / PAGE_BYTES + SPARE_PAGES);
+        // The charges are estimates: rows that pack badly fill half of their pages.
+        self.file()?.pages_at_most = pages_before.map(|pages| pages + 2 * charged_bytes / PAGE_BYTES + SPARE_PAGES);
         if let Some(OpenFile { run, accounts: Some(accounts), .. }) = &self.file {
             self.gate.newest().add(run, Class::ALL.map(|class| accounts.retention.held(class)), batch);
         }
@@ -298,6 +303,7 @@ impl Ring {
         let file = self.file()?;
         file.pages_at_most = None;
         let mut accounts = file.accounts.take().expect("they were just read");
+        accounts.charged_bytes = 0;
         let transaction = file.connection.transaction_with_behavior(TransactionBehavior::Immediate).during(what)?;
         let done = act(&file.run, &transaction, &mut accounts).during(what)?;
         accounts.settle(&transaction).during(what)?;
@@ -345,11 +351,10 @@ impl Ring {
     /// Changes that were begun and whose outcome is unknown become entries that say so.
     fn close_open_intents(&mut self) -> Result<(), RingError> {
         self.transact("record interrupted changes", |_, transaction, accounts| {
-            for intent in rows::open_intents(transaction)? {
-                let charge_bytes = super::budget::charge_bytes(intent.row_bytes);
-                let ordinal = accounts.admit(transaction, Class::Change, charge_bytes)?;
+            for intent in intent::open(transaction)? {
+                let ordinal = accounts.admit_alone(transaction, Class::Change, intent.charge_bytes())?;
                 accounts.last_seq.0 += 1;
-                rows::insert_interrupted(transaction, &intent, ordinal, accounts.last_seq)?;
+                intent::interrupt(transaction, &intent, ordinal, accounts.last_seq)?;
                 accounts.add_loss(transaction, Class::Change, "interrupted", 1)?;
             }
             Ok(())
@@ -357,28 +362,27 @@ impl Ring {
     }
 }
 
-fn apply<'b>(
+fn apply(
     run: &Run,
     transaction: &Transaction<'_>,
     accounts: &mut Accounts,
-    inserts: &mut Inserts<'b>,
-    record: &'b Record,
+    inserts: &mut Inserts<'_>,
+    record: &Record,
 ) -> rusqlite::Result<()> {
     match record {
         Record::Intent(number, call) => {
             let operation = accounts.operation_number(transaction, call)?;
-            rows::insert_intent(transaction, run, *number, call, operation)
+            accounts.charged_bytes += super::budget::charge_bytes(intent::row_bytes(call));
+            intent::insert(transaction, run, *number, call, operation)
         }
         Record::Entry(seq, entry, intent) => {
-            let operation = accounts.operation_number(transaction, &entry.call)?;
-            let charge_bytes = super::budget::charge_bytes(rows::row_bytes(&entry.call));
-            let ordinal = accounts.admit(transaction, entry.class, charge_bytes)?;
+            let (ordinal, common) = accounts.admit(transaction, run, entry.class, &entry.call, *seq)?;
             accounts.last_seq = *seq;
-            inserts.entry(run, ordinal, *seq, entry, operation)?;
+            inserts.entry(ordinal, *seq, entry, common)?;
             if entry.calls > 1 {
                 accounts.add_loss(transaction, entry.class, "coalesced", entry.calls - 1)?;
             }
-            intent.map_or(Ok(()), |number| rows::delete_intent(transaction, number))
+            intent.map_or(Ok(()), |number| intent::delete(transaction, number))
         }
         Record::Dropped(class, calls) => accounts.add_loss(transaction, *class, "dropped", *calls),
     }

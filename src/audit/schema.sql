@@ -1,4 +1,4 @@
--- The ring file, schema version 2. See docs/design.md, "The ring file".
+-- The ring file, schema version 3. See docs/design.md, "The ring file".
 -- Times are milliseconds since 1970 (UTC) or microseconds since the boot. Ordinals and seqs start at 1.
 
 -- The ring itself: one row.
@@ -11,9 +11,11 @@ CREATE TABLE ring (
     -- Why it began: nothing came before it, or what came before is damaged or missing.
     origin TEXT NOT NULL DEFAULT 'first' CHECK (origin IN ('first', 'damaged', 'missing')),
     -- The same number as in `PRAGMA user_version`: where the two differ, the file is damaged and not of another version.
-    schema_version INTEGER NOT NULL DEFAULT 2,
+    schema_version INTEGER NOT NULL DEFAULT 3,
     -- Rows stored up to this seq have no sum, because a version before 2 stored them; null where all have one.
-    sums_after INTEGER
+    sums_after INTEGER,
+    -- Rows stored up to this seq hold their call themselves, because a version before 3 stored them; null where none does.
+    calls_inline_until INTEGER
 ) STRICT;
 
 -- What each class has lost, and where its ordinals go on when it is empty.
@@ -75,19 +77,13 @@ CREATE TABLE intent (
     sum INTEGER
 ) STRICT;
 
--- One table a class. The clustered key is gap-free, so that counting and paging need no index. `run` and `operation` are
--- numbers of the tables above, `roles` has a line each, an address is 4 or 16 bytes in network order, `auth_method` 0 is none.
--- `sum` is the CRC-32 of the row and of what it names (src/audit/ring/sum.rs), as a signed number.
-CREATE TABLE change (
-    ordinal INTEGER PRIMARY KEY,
-    seq INTEGER NOT NULL CHECK (seq > 0),
-    outcome INTEGER NOT NULL CHECK (outcome BETWEEN 0 AND 4),
-    response_code INTEGER NOT NULL CHECK (response_code BETWEEN 0 AND 999),
-    duration_us INTEGER NOT NULL CHECK (duration_us >= 0),
+-- What many calls of a class have in common: stored with the first entry of an extent that has it, and named by those of the same
+-- extent that have it too, so it is evicted with them. `run` and `operation` are numbers of the tables above, `roles` has a line
+-- each, an address is 4 or 16 bytes in network order, `auth_method` 0 is none.
+CREATE TABLE change_common (
+    -- The seq of that first entry.
+    number INTEGER PRIMARY KEY,
     run INTEGER NOT NULL,
-    timestamp_ms INTEGER NOT NULL,
-    monotonic_us INTEGER NOT NULL,
-    clock_synced INTEGER NOT NULL CHECK (clock_synced BETWEEN 0 AND 1),
     method TEXT NOT NULL,
     path TEXT NOT NULL,
     operation INTEGER,
@@ -96,10 +92,54 @@ CREATE TABLE change (
     token_id TEXT,
     auth_method INTEGER NOT NULL CHECK (auth_method BETWEEN 0 AND 255),
     source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
+    user_agent TEXT
+) STRICT;
+
+CREATE TABLE read_common (
+    -- The seq of that first entry.
+    number INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,
+    operation INTEGER,
+    user TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    token_id TEXT,
+    auth_method INTEGER NOT NULL CHECK (auth_method BETWEEN 0 AND 255),
+    source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
+    user_agent TEXT
+) STRICT;
+
+CREATE TABLE denied_common (
+    -- The seq of that first entry.
+    number INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,
+    operation INTEGER,
+    user TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    token_id TEXT,
+    auth_method INTEGER NOT NULL CHECK (auth_method BETWEEN 0 AND 255),
+    source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
+    user_agent TEXT
+) STRICT;
+
+-- One table a class. The clustered key is gap-free, so that counting and paging need no index. `common` is the number of a row of
+-- the table above, `sum` the CRC-32 of the row and of what it names (src/audit/ring/sum.rs), as a signed number.
+CREATE TABLE change (
+    ordinal INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL CHECK (seq > 0),
+    outcome INTEGER NOT NULL CHECK (outcome BETWEEN 0 AND 4),
+    response_code INTEGER NOT NULL CHECK (response_code BETWEEN 0 AND 999),
+    duration_us INTEGER NOT NULL CHECK (duration_us >= 0),
+    timestamp_ms INTEGER NOT NULL,
+    monotonic_us INTEGER NOT NULL,
+    clock_synced INTEGER NOT NULL CHECK (clock_synced BETWEEN 0 AND 1),
+    common INTEGER NOT NULL,
+    sum INTEGER,
     trace_id BLOB CHECK (length(trace_id) = 16),
-    user_agent TEXT,
-    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16)),
-    sum INTEGER
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
 ) STRICT;
 
 CREATE TABLE read (
@@ -108,22 +148,13 @@ CREATE TABLE read (
     outcome INTEGER NOT NULL CHECK (outcome BETWEEN 0 AND 4),
     response_code INTEGER NOT NULL CHECK (response_code BETWEEN 0 AND 999),
     duration_us INTEGER NOT NULL CHECK (duration_us >= 0),
-    run INTEGER NOT NULL,
     timestamp_ms INTEGER NOT NULL,
     monotonic_us INTEGER NOT NULL,
     clock_synced INTEGER NOT NULL CHECK (clock_synced BETWEEN 0 AND 1),
-    method TEXT NOT NULL,
-    path TEXT NOT NULL,
-    operation INTEGER,
-    user TEXT NOT NULL,
-    roles TEXT NOT NULL,
-    token_id TEXT,
-    auth_method INTEGER NOT NULL CHECK (auth_method BETWEEN 0 AND 255),
-    source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
+    common INTEGER NOT NULL,
+    sum INTEGER,
     trace_id BLOB CHECK (length(trace_id) = 16),
-    user_agent TEXT,
-    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16)),
-    sum INTEGER
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
 ) STRICT;
 
 CREATE TABLE denied (
@@ -132,23 +163,28 @@ CREATE TABLE denied (
     outcome INTEGER NOT NULL CHECK (outcome BETWEEN 0 AND 4),
     response_code INTEGER NOT NULL CHECK (response_code BETWEEN 0 AND 999),
     duration_us INTEGER NOT NULL CHECK (duration_us >= 0),
-    run INTEGER NOT NULL,
     timestamp_ms INTEGER NOT NULL,
     monotonic_us INTEGER NOT NULL,
     clock_synced INTEGER NOT NULL CHECK (clock_synced BETWEEN 0 AND 1),
-    method TEXT NOT NULL,
-    path TEXT NOT NULL,
-    operation INTEGER,
-    user TEXT NOT NULL,
-    roles TEXT NOT NULL,
-    token_id TEXT,
-    auth_method INTEGER NOT NULL CHECK (auth_method BETWEEN 0 AND 255),
-    source_ip BLOB NOT NULL CHECK (length(source_ip) IN (4, 16)),
-    trace_id BLOB CHECK (length(trace_id) = 16),
-    user_agent TEXT,
-    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16)),
     -- A flood of refused calls is stored in entries that stand for several: how many, and from the first to the last of them.
-    calls INTEGER NOT NULL DEFAULT 1 CHECK (calls > 0),
-    span_us INTEGER NOT NULL DEFAULT 0 CHECK (span_us >= 0),
-    sum INTEGER
+    calls INTEGER NOT NULL CHECK (calls > 0),
+    span_us INTEGER NOT NULL CHECK (span_us >= 0),
+    common INTEGER NOT NULL,
+    sum INTEGER,
+    trace_id BLOB CHECK (length(trace_id) = 16),
+    forwarded_for BLOB CHECK (length(forwarded_for) IN (4, 16))
 ) STRICT;
+
+-- All entries with what they have in common, for whoever reads the file with another program.
+CREATE VIEW entry AS
+SELECT 'change' AS class, seq, outcome, response_code, duration_us, timestamp_ms, monotonic_us, clock_synced, run, method, path,
+    operation, user, roles, token_id, auth_method, source_ip, user_agent, trace_id, forwarded_for, 1 AS calls, 0 AS span_us
+    FROM change JOIN change_common ON number = common
+UNION ALL
+SELECT 'read' AS class, seq, outcome, response_code, duration_us, timestamp_ms, monotonic_us, clock_synced, run, method, path,
+    operation, user, roles, token_id, auth_method, source_ip, user_agent, trace_id, forwarded_for, 1 AS calls, 0 AS span_us
+    FROM read JOIN read_common ON number = common
+UNION ALL
+SELECT 'denied' AS class, seq, outcome, response_code, duration_us, timestamp_ms, monotonic_us, clock_synced, run, method, path,
+    operation, user, roles, token_id, auth_method, source_ip, user_agent, trace_id, forwarded_for, calls, span_us
+    FROM denied JOIN denied_common ON number = common;

@@ -14,22 +14,22 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::{Agent, Callers, Calls, Connection, Load, Node, Request, now_s, progress, rounds};
+use crate::support::{Agent, Callers, Calls, Connection, Load, Node, Request, eventually, now_s, progress, rounds};
 
 const CALLERS: u64 = 32;
 const MAX_BYTES: u64 = 8 << 20;
 const MAX_ENTRIES: u64 = 20_000;
 
 /// A call whose entry is as large as one can be.
-fn maximal(agent: &Agent) -> Request {
+fn maximal(agent: &Agent) -> impl Fn(u64) -> Request + use<> {
     let claims = json!({
         "sub": "s".repeat(256),
         "roles": (0..7).map(|number| format!("{number:064}")).chain(["read".to_owned()]).collect::<Vec<_>>(),
         "jti": "j".repeat(128),
         "exp": now_s() + 86_400,
     });
-    let path = format!("/{}", "p".repeat(1_023));
-    Request::get(&path).header("User-Agent", "u".repeat(256)).bearer(&agent.sign(&claims))
+    let token = agent.sign(&claims);
+    move |number| Request::get(&format!("/{number:01023}")).header("User-Agent", "u".repeat(256)).bearer(&token)
 }
 
 /// Bytes of the ring's files: what they say to have, and what the file system has given them.
@@ -49,7 +49,7 @@ fn resident(agent: &Agent) -> u64 {
 #[test]
 fn the_ring_never_exceeds_its_bytes_or_its_entries_under_the_largest_entries_and_a_slow_export() {
     let agent = Node::new(&format!("[audit]\nmax_entries = {MAX_ENTRIES}\nmax_bytes = {MAX_BYTES}\n")).start();
-    let request = maximal(&agent);
+    let maximal = maximal(&agent);
     let entries = u64::from(rounds(20_000));
     let (ended, calls, samples) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -77,8 +77,13 @@ fn the_ring_never_exceeds_its_bytes_or_its_entries_under_the_largest_entries_and
             .map(|_| {
                 scope.spawn(|| {
                     let mut connection = Connection::open(agent.address());
-                    while calls.fetch_add(1, Ordering::Relaxed) < entries {
-                        assert_eq!(connection.call(&request).status, 404);
+                    loop {
+                        let call = calls.fetch_add(1, Ordering::Relaxed);
+                        if call >= entries {
+                            break;
+                        }
+                        // Some have all of it in common.
+                        assert_eq!(connection.call(&maximal(call - call % 4 / 3)).status, 404);
                     }
                 })
             })
@@ -88,12 +93,15 @@ fn the_ring_never_exceeds_its_bytes_or_its_entries_under_the_largest_entries_and
         }
         ended.store(true, Ordering::Relaxed);
     });
-    let newest = &agent.read("/audit?limit=1")["items"][0];
+    // More of them are taken than such a small ring can store meanwhile.
+    eventually("all of them are stored", || {
+        (agent.read("/audit/status")["last_seq"].as_u64() >= Some(entries)).then_some(())
+    });
+    let newest = &agent.read("/audit?limit=1&path=/0*")["items"][0];
     assert_eq!((&newest["class"], newest["path"].as_str().unwrap().len()), (&json!("read"), 1_024), "{newest}");
     let status = agent.read("/audit/status");
     assert!(status["entries"].as_u64() <= Some(MAX_ENTRIES), "{status}");
     assert!(status["entries"].as_u64() > Some(1_000), "8 MiB hold so many of the largest: {status}");
-    assert!(status["last_seq"].as_u64() >= Some(entries), "{status}");
     assert_eq!((&status["dropped"], &status["health"]), (&json!(0), &json!("ok")), "{status}");
     let samples = samples.into_inner();
     assert!(samples > 0);
@@ -106,10 +114,10 @@ fn the_ring_never_exceeds_its_bytes_or_its_entries_under_the_largest_entries_and
 #[test]
 fn what_a_large_ring_evicts_together_fits_its_wal() {
     let agent = Node::new("[audit]\nmax_entries = 1000000\nmax_bytes = 268435456\n").start();
-    let request = maximal(&agent);
+    let maximal = maximal(&agent);
     let mut connection = Connection::open(agent.address());
     // A page each.
-    (0..100).for_each(|_| assert_eq!(connection.call(&request).status, 404));
+    (0..100).for_each(|call| assert_eq!(connection.call(&maximal(call)).status, 404));
     let (node, _) = agent.stop(Signal::SIGTERM);
     let ring = rusqlite::Connection::open(node.state_dir().join(nodeaudit::audit::ring::FILE_NAME)).unwrap();
     let sql = "SELECT count(*), max(charge_bytes) FROM extent";
@@ -117,6 +125,31 @@ fn what_a_large_ring_evicts_together_fits_its_wal() {
         ring.query_row(sql, [], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Option<u64>>(1)?))).unwrap();
     let wal_bytes = 4 << 20;
     assert!(extents > 0 && largest <= Some(wal_bytes / 32 + 4096), "{extents} extents, {largest:?} bytes at most");
+}
+
+#[test]
+fn calls_that_are_alike_fit_the_wal_however_small_the_extents_are() {
+    // Each extent stores anew what they have in common.
+    for max_entries in [100, 1_000] {
+        let agent = Node::new(&format!("[audit]\nmax_entries = {max_entries}\nmax_bytes = 1048576\n")).start();
+        let maximal = maximal(&agent);
+        thread::scope(|scope| {
+            for _ in 0..24 {
+                scope.spawn(|| {
+                    let mut connection = Connection::open(agent.address());
+                    (0..100).for_each(|_| assert_eq!(connection.call(&maximal(0)).status, 404));
+                });
+            }
+        });
+        eventually("all of them are stored", || {
+            (agent.read("/audit/status")["last_seq"].as_u64() >= Some(2_400)).then_some(())
+        });
+        let wal = fs::metadata(agent.node().state_dir().join("ring.sqlite-wal")).unwrap().len();
+        assert!(wal <= 256 << 10, "{wal} bytes");
+        // It is the ring that the next start finds.
+        let (node, _) = agent.stop(Signal::SIGTERM);
+        assert_eq!(node.start().read("/audit/status")["damaged_files"], 0);
+    }
 }
 
 #[test]

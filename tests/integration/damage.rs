@@ -235,7 +235,7 @@ impl<'a> Look<'a> {
 /// A ring that says that its rows have no sums, as one of an earlier version does.
 fn without_sums(node: Node) -> Node {
     let ring = rusqlite::Connection::open(node.state_dir().join(FILES[0])).unwrap();
-    ring.execute_batch("UPDATE ring SET sums_after = 1000000; UPDATE read SET sum = NULL, path = path || '/other'")
+    ring.execute_batch("UPDATE ring SET sums_after = 1000000; UPDATE read SET sum = NULL; UPDATE read_common SET path = path || '/other'")
         .unwrap();
     node
 }
@@ -257,7 +257,7 @@ fn a_text_that_became_another_one_is_not_served() {
     let path = node.state_dir().join(FILES[0]);
     let mut bytes = fs::read(&path).unwrap();
     let texts: Vec<_> = (0..bytes.len() - TEXT.len()).filter(|&at| bytes[at..].starts_with(TEXT)).collect();
-    assert!(texts.len() > 100);
+    assert!(!texts.is_empty());
     // The file stays a sound database.
     for at in texts {
         bytes[at] ^= 1;

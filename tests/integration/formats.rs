@@ -89,13 +89,13 @@ fn told(format: &str, text: &str) -> (u64, u64) {
 
 #[test]
 fn readers_who_are_slow_keep_nobody_from_reading_and_are_told_what_was_evicted_meanwhile() {
-    let agent = Node::new("server.write_timeout_ms = 120000\naudit.max_entries = 1600\n").start();
+    let agent = Node::new("server.write_timeout_ms = 120000\naudit.max_entries = 4200\n").start();
     let token = agent.token(&["admin"]);
     // More of them than the kernel holds back for someone who does not read.
     let long =
         Request::get(&format!("/node/{}", "x".repeat(1_000))).header("User-Agent", "x".repeat(250)).bearer(&token);
     let mut connection = Connection::open(agent.address());
-    (0..1_500).for_each(|_| drop(connection.call(&long)));
+    (0..4_000).for_each(|_| drop(connection.call(&long)));
     let held = agent.read("/audit/status")["entries"].as_u64().unwrap();
     // More than there are places for readers of the ring.
     let exports = ["json", "ndjson", "csv", "journal", "json", "ndjson"].map(|format| {
@@ -106,7 +106,7 @@ fn readers_who_are_slow_keep_nobody_from_reading_and_are_told_what_was_evicted_m
     });
     // Such a page is read from the file.
     assert_eq!(agent.read("/audit?operation_id=GetAuditStatus")["total_items"], 1);
-    (0..1_500).for_each(|_| drop(connection.call(&long)));
+    (0..4_000).for_each(|_| drop(connection.call(&long)));
     for (before, (format, mut export)) in (1..).zip(exports) {
         let mut text = Vec::new();
         while let Some(chunk) = export.chunk().unwrap() {

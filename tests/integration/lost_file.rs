@@ -152,7 +152,7 @@ fn a_row_that_is_not_what_was_stored_is_found_by_its_reader() {
     let before = agent.read("/audit/status");
     // The file stays a sound database: only the sum can tell.
     let ring = rusqlite::Connection::open(file(&agent, "")).unwrap();
-    ring.execute("UPDATE denied SET path = '/health/other' WHERE ordinal = 3", []).unwrap();
+    ring.execute("UPDATE denied SET response_code = 201 WHERE ordinal = 3", []).unwrap();
     drop(ring);
     let admin = agent.token(&["admin"]);
     let found = agent.call(&Request::get(&format!("/audit/{}", ids[2])).bearer(&admin));

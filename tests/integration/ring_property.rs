@@ -5,9 +5,10 @@ mod model;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use nodeaudit::audit::ring::{IntentNumber, Record, Ring, RingOptions};
+use nodeaudit::audit::ring::{FILE_NAME, IntentNumber, Record, Ring, RingOptions};
 use nodeaudit::audit::{Class, Entry, Filter, Order, Outcome, Reader, Seq, ServedEntry};
 use proptest::prelude::*;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -33,29 +34,42 @@ fn class() -> impl Strategy<Value = Class> {
 fn draft(class: impl Strategy<Value = Class>) -> impl Strategy<Value = Draft> {
     let address = prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u16; 8]>().prop_map(IpAddr::from)];
     let ended = (class, prop::sample::select(Outcome::ALL.as_slice()), 0_u16..600, 0_u64..1 << 40, any::<bool>());
-    let when = (0_i64..1 << 44, prop::option::of(0_usize..8), 1_usize..1_024);
-    let who = ("[a-zé\"\\\\@]{0,30}", prop::collection::vec("[a-z]{1,8}", 0..3), address);
-    let with = (prop::option::of(any::<[u8; 16]>()), prop::option::of("[ -~]{0,80}"));
-    (ended, when, who, with).prop_map(|(ended, when, who, with)| Draft {
+    let when = (0_i64..1 << 44, prop::option::of(any::<[u8; 16]>()));
+    let what = (prop::option::of(0_usize..8), 1_usize..1_024);
+    let who =
+        ("[a-zé\"\\\\@]{0,30}", prop::collection::vec("[a-z]{1,8}", 0..3), address, prop::option::of("[ -~]{0,80}"));
+    // Half of the calls have this in common with others.
+    let usual = (0_usize..4).prop_map(|number| {
+        let who = (format!("user {number}"), vec!["admin".to_owned()], IpAddr::from([10, 0, 0, 1]), None);
+        ((Some(number), 1), who)
+    });
+    // And some have the largest that there is.
+    let largest = Just((
+        (None, 1_023),
+        ("u".repeat(256), vec!["r".repeat(64); 7], IpAddr::from([0xfe80; 8]), Some("a".repeat(256))),
+    ));
+    let common = prop_oneof![6 => usual, 5 => (what, who), 1 => largest];
+    (ended, when, common).prop_map(|(ended, when, (what, who))| Draft {
         class: ended.0,
         outcome: ended.1,
         response_code: ended.2,
         duration_us: ended.3,
         timestamp_ms: when.0,
-        operation: when.1,
-        path_bytes: when.2,
+        operation: what.0,
+        path_bytes: what.1,
         user: who.0,
         roles: who.1,
         source_ip: who.2.to_canonical(),
-        trace_id: with.0,
-        user_agent: with.1,
+        trace_id: when.1,
+        user_agent: who.3,
         intended: ended.4,
     })
 }
 
 fn limits() -> impl Strategy<Value = (u64, [u64; 3])> {
     let guarantees = (0_u64..=40, 0_u64..=30, 0_u64..=20);
-    (100_u64..=500, guarantees.prop_map(|(change, read, denied)| [change, read, denied]))
+    // Extents of one entry, and of some.
+    (prop_oneof![100_u64..=255, 256_u64..=900], guarantees.prop_map(|(change, read, denied)| [change, read, denied]))
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -192,6 +206,27 @@ impl Pair {
         }
     }
 
+    /// What entries have in common is there as long as they are.
+    fn assert_named(&self) {
+        let path = self.options.state_dir.join(FILE_NAME);
+        let file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        for class in Class::ALL.map(Class::as_str) {
+            let nothing =
+                format!("SELECT count(*) FROM {class} WHERE common NOT IN (SELECT number FROM {class}_common)");
+            assert_eq!(
+                file.query_row(&nothing, [], |row| row.get(0)),
+                Ok(0),
+                "entries of class {class} that name nothing"
+            );
+            let left = format!("SELECT count(*) FROM {class}_common WHERE NOT EXISTS (SELECT 1 FROM {class})");
+            assert_eq!(
+                file.query_row(&left, [], |row| row.get(0)),
+                Ok(0),
+                "what no entry of class {class} names any more"
+            );
+        }
+    }
+
     /// A page from memory, where there is one, is the page from the file, in all that is told with it.
     fn compare_newest(&self, limit: u64, offset: u64, all: &[&Held]) {
         let mut newest = Vec::new();
@@ -238,6 +273,7 @@ proptest! {
             let before = [0, 1, 2].map(|class: usize| pair.model.classes[class].entries());
             pair.run(act);
             pair.compare(*look);
+            pair.assert_named();
             pair.assert_guaranteed(before, act);
         }
     }

@@ -128,6 +128,7 @@ fn what_the_ring_gave_up_meanwhile_is_told_with_its_number() {
     let id = events.id.clone();
     drop(events);
     (0..900).for_each(call);
+    agent.entry_of(&agent.call(&Request::get("/health")));
     let request = stream("", &agent.token(&["auditor"])).header("Last-Event-ID", &id);
     let mut events = Events::open(&agent, &request).unwrap();
     let gap = events.next().unwrap();
@@ -191,6 +192,7 @@ fn who_breaks_off_a_filtered_stream_is_told_of_no_more_than_went_since() {
     let id = events.id.clone();
     drop(events);
     (0..900).for_each(|_| drop(connection.call(&Request::get("/health"))));
+    agent.entry_of(&agent.call(&Request::get("/health")));
     let request = stream("?path=/health", &agent.token(&["auditor"])).header("Last-Event-ID", &id);
     let gap = Events::open(&agent, &request).unwrap().next().unwrap().data;
     let [from, to, count] = ["from", "to", "count"].map(|name| gap[name].as_u64().unwrap());

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
-use rusqlite::{CachedStatement, Row, Rows, Transaction};
+use rusqlite::{Row, Rows, Transaction};
 
 use super::predicate::Predicate;
-use super::rows::{Memory, select, serve};
+use super::rows::{Columns, Memory, ORDINAL, SEQ, serve};
 use crate::audit::class::Class;
 use crate::audit::entry::{Seq, ServedEntry};
 use crate::audit::ring::damaged;
@@ -33,12 +33,25 @@ pub(super) fn merge(
     limit: u64,
     visit: &mut dyn FnMut(&ServedEntry<'_>),
 ) -> rusqlite::Result<u64> {
-    let condition = predicate.map_or("", Predicate::sql);
+    let columns = Columns::of(transaction, memory)?;
     let direction = if order == Order::NewestFirst { "DESC" } else { "" };
-    let clause = format!("WHERE ordinal >= ?1 AND ordinal < ?2{condition} ORDER BY ordinal {direction}");
-    let [change, read, denied] = Class::ALL.map(|class| transaction.prepare_cached(&select(class, &clause)));
+    let [change, read, denied] = Class::ALL.map(|class| {
+        let condition = predicate.map_or_else(String::new, |predicate| predicate.sql(class, columns));
+        let clause = format!("WHERE ordinal >= ?1 AND ordinal < ?2{condition} ORDER BY ordinal {direction}");
+        transaction.prepare_cached(&columns.select(class, &clause))
+    });
     let mut statements = [change?, read?, denied?];
-    let mut sources = query(&mut statements, span, predicate)?;
+    match predicate {
+        Some(predicate) => {
+            let pieces = predicate.narrow(transaction, memory, span)?;
+            statements.iter_mut().zip(&pieces).try_for_each(|(statement, piece)| predicate.bind(statement, piece))?;
+        }
+        None => statements.iter_mut().zip(&*span).try_for_each(|(statement, range)| {
+            statement.raw_bind_parameter(1, range.start)?;
+            statement.raw_bind_parameter(2, range.end)
+        })?,
+    }
+    let mut sources = statements.each_mut().map(|statement| statement.raw_query());
     let mut heads = [None; 3];
     for class in 0..3 {
         heads[class] = advance(&mut sources[class])?;
@@ -53,9 +66,9 @@ pub(super) fn merge(
             // Ordinals have no gap: another one means that an entry is missing.
             (None, Order::OldestFirst) => span[class].start,
             (None, Order::NewestFirst) => span[class].end - 1,
-            (Some(_), _) => row.get(21)?,
+            (Some(_), _) => row.get(ORDINAL)?,
         };
-        serve(transaction, memory, Class::ALL[class], ordinal, row, visit)?;
+        serve(transaction, memory, Class::ALL[class], ordinal, row, columns, visit)?;
         take(&mut span[class], order, ordinal);
         heads[class] = advance(&mut sources[class])?;
         visited += 1;
@@ -73,14 +86,22 @@ pub(super) fn merge(
 }
 
 /// How many entries of a span meet the predicate.
-pub(super) fn count(transaction: &Transaction<'_>, span: &Span, predicate: &Predicate) -> rusqlite::Result<u64> {
+pub(super) fn count(
+    transaction: &Transaction<'_>,
+    memory: &mut Memory,
+    span: &Span,
+    predicate: &Predicate,
+) -> rusqlite::Result<u64> {
+    let columns = Columns::of(transaction, memory)?;
     let mut total = 0;
-    for class in Class::ALL {
-        let range = &span[class.index()];
-        let (table, condition) = (class.as_str(), predicate.sql());
+    for (class, piece) in Class::ALL.into_iter().zip(&predicate.narrow(transaction, memory, span)?) {
+        if piece.ordinals.is_empty() {
+            continue;
+        }
+        let (table, condition) = (class.as_str(), predicate.sql(class, columns));
         let sql = format!("SELECT count(*) FROM {table} WHERE ordinal >= ?1 AND ordinal < ?2{condition}");
         let mut statement = transaction.prepare_cached(&sql)?;
-        bind(&mut statement, range, Some(predicate))?;
+        predicate.bind(&mut statement, piece)?;
         let mut rows = statement.raw_query();
         total += rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?.get::<_, u64>(0)?;
     }
@@ -94,31 +115,10 @@ struct Head {
     ordinal: u64,
 }
 
-fn query<'s>(
-    statements: &'s mut [CachedStatement<'_>; 3],
-    span: &Span,
-    predicate: Option<&Predicate>,
-) -> rusqlite::Result<[Rows<'s>; 3]> {
-    for (statement, range) in statements.iter_mut().zip(span) {
-        bind(statement, range, predicate)?;
-    }
-    Ok(statements.each_mut().map(|statement| statement.raw_query()))
-}
-
-fn bind(
-    statement: &mut CachedStatement<'_>,
-    range: &Range<u64>,
-    predicate: Option<&Predicate>,
-) -> rusqlite::Result<()> {
-    statement.raw_bind_parameter(1, range.start)?;
-    statement.raw_bind_parameter(2, range.end)?;
-    predicate.map_or(Ok(()), |predicate| predicate.bind(statement))
-}
-
 /// Steps to the next row.
 fn advance(source: &mut Rows<'_>) -> rusqlite::Result<Option<Head>> {
     source.advance()?;
-    source.get().map(|row| Ok(Head { seq: Seq(row.get(0)?), ordinal: row.get(21)? })).transpose()
+    source.get().map(|row| Ok(Head { seq: Seq(row.get(SEQ)?), ordinal: row.get(ORDINAL)? })).transpose()
 }
 
 fn head<'r>(source: &'r Rows<'_>) -> rusqlite::Result<&'r Row<'r>> {

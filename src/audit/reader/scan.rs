@@ -185,7 +185,7 @@ impl Search {
         }
         let mut piece = self.scan.piece(transaction, memory)?;
         let found = match &self.scan.predicate {
-            Some(predicate) => count(transaction, &piece, predicate)?,
+            Some(predicate) => count(transaction, memory, &piece, predicate)?,
             None => lengths(&piece).iter().sum(),
         };
         let skipped = self.skip.min(found);

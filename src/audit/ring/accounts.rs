@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, Row, Transaction, params};
 
+use super::common::{self, Common, Commons};
 use super::error::damaged;
-use super::rows::{ROW_BYTES_SQL, Run};
-use crate::audit::budget::{PAGE_BYTES, PAGE_USABLE_BYTES};
+use super::intent;
+use super::rows::{self, Run};
+use crate::audit::budget::{self, ENTRY_CHARGE_MAX, PAGE_BYTES};
 use crate::audit::class::Class;
 use crate::audit::entry::{Call, Seq};
 use crate::audit::retention::{Extent, Limits, Retention};
@@ -21,6 +23,10 @@ pub(super) struct Accounts {
     losses_moved: bool,
     /// Numbers of operations by their ID, one for each permission that an ID had in the ring's life.
     operations: HashMap<String, Vec<(String, i64)>>,
+    /// What the entries of each class's newest extent can name.
+    commons: [Commons; 3],
+    /// The sum of the charges of what the present transaction has stored.
+    pub(super) charged_bytes: u64,
 }
 
 /// What a class has lost: its row of table `loss`.
@@ -74,11 +80,49 @@ impl Accounts {
             operations.entry(row.get(0)?).or_default().push((row.get(1)?, row.get(2)?));
         }
         let retention = Retention::new(limits, [change?, read?, denied?]);
-        Ok(Self { last_seq: Seq(last_seq), retention, losses, losses_moved: false, operations })
+        Ok(Self {
+            last_seq: Seq(last_seq),
+            retention,
+            losses,
+            losses_moved: false,
+            operations,
+            commons: Default::default(),
+            charged_bytes: 0,
+        })
     }
 
-    /// Makes room for an entry and gives it its ordinal.
+    /// Makes room for an entry, stores what it has in common with others unless that is stored, and gives the entry its ordinal.
     pub(super) fn admit(
+        &mut self,
+        transaction: &Transaction<'_>,
+        run: &Run,
+        class: Class,
+        call: &Call,
+        seq: Seq,
+    ) -> rusqlite::Result<(u64, Common)> {
+        let operation = self.operation_number(transaction, call)?;
+        let own_bytes = budget::charge_bytes(rows::row_bytes(class, call));
+        loop {
+            // What has to make room may be what it has something in common with.
+            let known = self.commons[class.index()].find(call);
+            let charge_bytes = own_bytes + if known.is_some() { 0 } else { common::charge_bytes(call) };
+            if let Some(victim) = self.retention.victim(class, charge_bytes) {
+                self.evict(transaction, victim)?;
+                continue;
+            }
+            let common = match known {
+                Some(common) => common,
+                None => common::insert(transaction, run, class, call, operation, seq)?,
+            };
+            if known.is_none() {
+                self.commons[class.index()].remember(call, common);
+            }
+            return Ok((self.take_in(transaction, class, charge_bytes)?, common));
+        }
+    }
+
+    /// Makes room for an entry that shares nothing with others, and gives it its ordinal.
+    pub(super) fn admit_alone(
         &mut self,
         transaction: &Transaction<'_>,
         class: Class,
@@ -87,8 +131,14 @@ impl Accounts {
         while let Some(victim) = self.retention.victim(class, charge_bytes) {
             self.evict(transaction, victim)?;
         }
+        self.take_in(transaction, class, charge_bytes)
+    }
+
+    fn take_in(&mut self, transaction: &Transaction<'_>, class: Class, charge_bytes: u64) -> rusqlite::Result<u64> {
+        self.charged_bytes += charge_bytes;
         let (ordinal, completed) = self.retention.admit(class, charge_bytes);
         if let Some(extent) = completed {
+            self.commons[class.index()].clear();
             insert_extent(transaction, class, extent)?;
         }
         Ok(ordinal)
@@ -97,7 +147,10 @@ impl Accounts {
     /// Gives up the oldest extent of a class.
     pub(super) fn evict(&mut self, transaction: &Transaction<'_>, class: Class) -> rusqlite::Result<()> {
         let (evicted, left) = self.retention.evict(class);
-        delete_extent(transaction, class, evicted)?;
+        if self.retention.begins_extent(class) {
+            self.commons[class.index()].clear();
+        }
+        delete_extent(transaction, class, evicted, left.is_some())?;
         self.losses_moved = true;
         left.map_or(Ok(()), |left| insert_extent(transaction, class, left))
     }
@@ -166,15 +219,32 @@ pub(super) fn begin_run(
         params![tag, boot_id, started_ms, env!("CARGO_PKG_VERSION")],
     )?;
     let number = transaction.last_insert_rowid();
-    transaction.execute(
-        "DELETE FROM run WHERE number < min(?1,
-            coalesce((SELECT run FROM change ORDER BY ordinal LIMIT 1), ?1),
-            coalesce((SELECT run FROM read ORDER BY ordinal LIMIT 1), ?1),
-            coalesce((SELECT run FROM denied ORDER BY ordinal LIMIT 1), ?1),
-            coalesce((SELECT min(run) FROM intent), ?1))",
-        [number],
-    )?;
+    // Once the last row that holds its call itself is evicted, none does.
+    let oldest =
+        Class::ALL.map(|class| format!("coalesce((SELECT seq FROM {} ORDER BY ordinal LIMIT 1), ?1)", class.as_str()));
+    let sql =
+        format!("UPDATE ring SET calls_inline_until = NULL WHERE calls_inline_until < min({})", oldest.join(", "));
+    transaction.execute(&sql, [i64::MAX])?;
+    // The oldest row of what calls have in common is named by the oldest entry, or by one of its extent.
+    let oldest = Class::ALL
+        .map(|class| format!("coalesce((SELECT run FROM {0}_common ORDER BY number LIMIT 1), ?1)", class.as_str()));
+    let inline = if holds_calls_inline(transaction)? {
+        Class::ALL.map(|class| format!("coalesce((SELECT run FROM {} ORDER BY ordinal LIMIT 1), ?1)", class.as_str()))
+    } else {
+        ["?1"; 3].map(str::to_owned)
+    };
+    let sql = format!(
+        "DELETE FROM run WHERE number < min(?1, {}, {}, coalesce((SELECT min(run) FROM intent), ?1))",
+        oldest.join(", "),
+        inline.join(", ")
+    );
+    transaction.execute(&sql, [number])?;
     Ok(Run { number, epoch, boot_id, tag })
+}
+
+/// Whether rows can hold their call themselves, because a version before 3 stored them.
+fn holds_calls_inline(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT calls_inline_until IS NOT NULL FROM ring", [], |row| row.get(0))
 }
 
 fn losses(connection: &Connection) -> rusqlite::Result<[Loss; 3]> {
@@ -196,16 +266,22 @@ fn load_extents(connection: &Connection, class: Class, evicted: u64) -> rusqlite
         .collect::<rusqlite::Result<Vec<_>>>()?;
     let mut next = evicted + 1;
     for extent in &closed {
-        // Each entry is charged a page at most, so none of these sums can overflow.
-        let is_sound = extent.entries < 1 << 40 && extent.charge_bytes <= extent.entries * PAGE_BYTES;
+        // None of these sums can overflow. A part of an extent has what the division of its charge left over.
+        let is_sound =
+            extent.entries < 1 << 40 && extent.charge_bytes <= extent.entries * ENTRY_CHARGE_MAX + PAGE_BYTES;
         if extent.first_ordinal != next || !is_sound {
             return Err(damaged("the extents of the ring do not follow each other"));
         }
         next = extent.end_ordinal();
     }
     let table = class.as_str();
+    let (mut own, common) = (rows::charge_sql(class), common::charge_sql());
+    if holds_calls_inline(connection)? {
+        own = format!("iif(common IS NULL, {}, {own})", intent::charge_sql());
+    }
     let sql = format!(
-        "SELECT count(*), coalesce(sum({PAGE_BYTES} / ({PAGE_USABLE_BYTES} / {ROW_BYTES_SQL})), 0) FROM {table} WHERE ordinal >= ?1"
+        "SELECT count(*), coalesce(sum({own}), 0) + coalesce((SELECT sum({common}) FROM {table}_common \
+            WHERE number >= (SELECT seq FROM {table} WHERE ordinal = ?1)), 0) FROM {table} WHERE ordinal >= ?1"
     );
     let open = connection.query_row(&sql, [next], |row| {
         Ok(Extent { first_ordinal: next, entries: row.get(0)?, charge_bytes: row.get(1)? })
@@ -227,8 +303,9 @@ fn insert_extent(transaction: &Transaction<'_>, class: Class, extent: Extent) ->
     transaction.prepare_cached(sql)?.execute(values).map(drop)
 }
 
-/// Deletes an extent and its entries, and counts them as evicted.
-fn delete_extent(transaction: &Transaction<'_>, class: Class, extent: Extent) -> rusqlite::Result<()> {
+/// Deletes an extent with its entries and what only they have in common, and counts them as evicted. A part of one leaves that to
+/// the last part.
+fn delete_extent(transaction: &Transaction<'_>, class: Class, extent: Extent, is_part: bool) -> rusqlite::Result<()> {
     let calls = match class {
         Class::Denied => transaction
             .prepare_cached("SELECT sum(calls) FROM denied WHERE ordinal < ?1")?
@@ -238,6 +315,12 @@ fn delete_extent(transaction: &Transaction<'_>, class: Class, extent: Extent) ->
     transaction
         .prepare_cached("UPDATE loss SET evicted = evicted + ?2, evicted_calls = evicted_calls + ?3 WHERE class = ?1")?
         .execute(params![class.index(), extent.entries, calls])?;
+    // What entries of an extent have in common goes with the last of them. Those behind it name nothing that is older than they are.
+    if !is_part {
+        let last = format!("SELECT seq FROM {} WHERE ordinal = ?1 - 1", class.as_str());
+        let last = transaction.prepare_cached(&last)?.query_row([extent.end_ordinal()], |row| row.get(0))?;
+        common::delete(transaction, class, Seq(last))?;
+    }
     let entries = format!("DELETE FROM {} WHERE ordinal < ?1", class.as_str());
     transaction.prepare_cached(&entries)?.execute([extent.end_ordinal()])?;
     let account = "DELETE FROM extent WHERE class = ?1 AND first_ordinal < ?2";

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{FallocateFlags, fallocate};
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::{SQLITE_FCNTL_CHUNK_SIZE, SQLITE_FCNTL_SIZE_HINT, SQLITE_OK, sqlite3_file_control};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 
 use super::error::During as _;
 use super::look::{Found, look, refuse_newer};
 use super::make::{self, Beginning};
-use super::version::SchemaVersion;
+use super::migrate::migrate;
 use super::{RingError, RingOptions};
 use crate::audit::budget::{Budget, PAGE_BYTES};
 
@@ -23,25 +23,6 @@ pub const FILE_NAME: &str = "ring.sqlite";
 
 /// "noda": says of an SQLite file that it is a ring (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i32 = 0x6e6f_6461;
-
-/// What makes a ring of each version one of the next, in the order of [`SchemaVersion::KNOWN`].
-const MIGRATIONS: [&str; SchemaVersion::KNOWN.len() - 1] =
-    ["ALTER TABLE ring ADD COLUMN origin TEXT NOT NULL DEFAULT 'first'
-        CHECK (origin IN ('first', 'damaged', 'missing'));
-    ALTER TABLE loss ADD COLUMN coalesced INTEGER NOT NULL DEFAULT 0 CHECK (coalesced >= 0);
-    ALTER TABLE loss ADD COLUMN evicted_calls INTEGER NOT NULL DEFAULT 0;
-    UPDATE loss SET evicted_calls = evicted;
-    ALTER TABLE denied ADD COLUMN calls INTEGER NOT NULL DEFAULT 1 CHECK (calls > 0);
-    ALTER TABLE denied ADD COLUMN span_us INTEGER NOT NULL DEFAULT 0 CHECK (span_us >= 0);
-    ALTER TABLE ring ADD COLUMN schema_version INTEGER NOT NULL DEFAULT 2;
-    ALTER TABLE ring ADD COLUMN sums_after INTEGER;
-    UPDATE ring SET sums_after = max(seq_base, coalesce((SELECT max(seq) FROM change), 0),
-        coalesce((SELECT max(seq) FROM read), 0), coalesce((SELECT max(seq) FROM denied), 0));
-    ALTER TABLE loss ADD COLUMN lost INTEGER NOT NULL DEFAULT 0 CHECK (lost >= 0);
-    ALTER TABLE intent ADD COLUMN sum INTEGER;
-    ALTER TABLE change ADD COLUMN sum INTEGER;
-    ALTER TABLE read ADD COLUMN sum INTEGER;
-    ALTER TABLE denied ADD COLUMN sum INTEGER;"];
 
 /// Takes the state folder for this process alone, for as long as the file lives that is given back.
 pub(super) fn lock(state_dir: &Path) -> Result<File, RingError> {
@@ -116,20 +97,6 @@ fn configure(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_size_limit", budget.wal_bytes())?;
     // Not stored in the file: has to be set on every open.
     connection.pragma_update(None, "max_page_count", budget.pages())
-}
-
-/// Brings an older ring to the present schema, all steps or none. One of a newer minor version stays what it is.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let version: SchemaVersion = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = SchemaVersion::KNOWN.iter().position(|&known| known == version);
-    let Some(steps @ [_, ..]) = known.and_then(|known| MIGRATIONS.get(known..)) else { return Ok(()) };
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    steps.iter().try_for_each(|step| transaction.execute_batch(step))?;
-    transaction.execute("UPDATE ring SET schema_version = ?1", [SchemaVersion::CURRENT])?;
-    transaction.pragma_update(None, "user_version", SchemaVersion::CURRENT)?;
-    transaction.commit()?;
-    log::info!("the ring is brought from schema version {version} to {}", SchemaVersion::CURRENT);
-    Ok(())
 }
 
 /// Pages of the database that hold something.

@@ -14,7 +14,7 @@ use super::accounts::{Accounts, Loss, begin_run};
 use super::error::During as _;
 use super::file::{APPLICATION_ID, FILE_NAME, beside, shm_of, sync_dir};
 use super::version::SchemaVersion;
-use super::{IntentNumber, RingError, RingOptions, damage, rows};
+use super::{IntentNumber, RingError, RingOptions, damage, intent};
 use crate::audit::budget::PAGE_BYTES;
 use crate::audit::class::Class;
 use crate::audit::entry::{Call, Seq};
@@ -115,7 +115,7 @@ fn fill(options: &RingOptions, new: &Path, epoch: uuid::Uuid, beginning: &Beginn
     let mut accounts = Accounts::load(&transaction, options.limits())?;
     for (number, call) in intents {
         let operation = accounts.operation_number(&transaction, call)?;
-        rows::insert_intent(&transaction, &run, *number, call, operation)?;
+        intent::insert(&transaction, &run, *number, call, operation)?;
     }
     transaction.commit()
 }

@@ -1,12 +1,8 @@
 //! What the writer hands to the ring, one thing at a time.
 
-use super::rows::row_bytes;
+use super::{IntentNumber, common, intent, rows};
 use crate::audit::class::Class;
 use crate::audit::entry::{Call, Entry, Seq};
-
-/// The number of a stored intent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct IntentNumber(pub u64);
 
 /// One thing to store.
 #[derive(Clone, Debug)]
@@ -44,11 +40,11 @@ impl Record {
         }
     }
 
-    /// What the record takes in the ring file, an upper bound.
+    /// What the record takes in the ring file, an upper bound: where an extent begins, what it has in common with others is stored anew.
     pub fn bytes(&self) -> usize {
         let bytes = match self {
-            Self::Intent(_, call) => row_bytes(call),
-            Self::Entry(_, entry, _) => row_bytes(&entry.call),
+            Self::Intent(_, call) => intent::row_bytes(call),
+            Self::Entry(_, entry, _) => rows::row_bytes(entry.class, &entry.call) + common::row_bytes(&entry.call),
             Self::Dropped(..) => 0,
         };
         usize::try_from(bytes).unwrap_or(usize::MAX)

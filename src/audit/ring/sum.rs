@@ -18,8 +18,8 @@ pub(in crate::audit) struct Named<'a> {
 }
 
 impl Named<'_> {
-    /// The sum to which the values of the row are added: those of the call, then ordinal, seq, outcome, code, duration, calls and
-    /// span of an entry, or the number of an intent.
+    /// The sum to which the values of the row are added: of an entry what it has in common with others, then times, trace ID and
+    /// forwarded address, ordinal, seq, outcome, code, duration, calls and span; of an intent its call and its number.
     pub(in crate::audit) fn sum(&self) -> Sum {
         let mut sum = Sum(u32::MAX);
         sum.add(ValueRef::Blob(self.epoch));

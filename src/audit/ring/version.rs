@@ -11,16 +11,16 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 /// part of a row's `sum`. Everything else is a new major version, which an older agent leaves alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SchemaVersion {
-    major: u16,
+    pub(super) major: u16,
     minor: u16,
 }
 
 impl SchemaVersion {
     /// All that there were, the first one first.
-    pub(super) const KNOWN: [Self; 2] = [Self::new(1, 0), Self::CURRENT];
+    const KNOWN: [Self; 3] = [Self::new(1, 0), Self::new(2, 0), Self::CURRENT];
 
     /// What this agent writes.
-    pub const CURRENT: Self = Self::new(2, 0);
+    pub const CURRENT: Self = Self::new(3, 0);
 
     /// A version by its two numbers.
     pub const fn new(major: u16, minor: u16) -> Self {

@@ -38,7 +38,8 @@ impl RingFile {
     }
 
     /// Checks that SQLite finds the file sound, and that the entries are as they must be: seq rises with the ordinal in each
-    /// class, ordinals have no gap, no seq is given twice, and no call has two entries.
+    /// class, ordinals have no gap, no seq is given twice, no call has two entries, and what entries have in common is there as long
+    /// as they are.
     #[track_caller]
     pub(crate) fn assert_sound(&self) {
         let verdict: String = self.connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
@@ -49,12 +50,16 @@ impl RingFile {
                  FROM {class} WINDOW w AS (ORDER BY ordinal)) WHERE seq <= lower OR ordinal <> before + 1"
             );
             assert_eq!(self.count(&falling), 0, "seqs or ordinals of class {class}");
+            let named = format!("SELECT count(*) FROM {class} WHERE common NOT IN (SELECT number FROM {class}_common)");
+            assert_eq!(self.count(&named), 0, "entries of class {class} that name nothing");
+            let unnamed =
+                format!("SELECT count(*) FROM {class}_common WHERE number < (SELECT min(common) FROM {class})");
+            assert_eq!(self.count(&unnamed), 0, "what no entry of class {class} names any more");
         }
-        assert_eq!(self.count(&format!("SELECT count(*) - count(DISTINCT seq) FROM ({ENTRIES})")), 0, "a seq twice");
+        assert_eq!(self.count("SELECT count(*) - count(DISTINCT seq) FROM entry"), 0, "a seq twice");
         // The looks of a test at the ring have no user agent.
-        let twice =
-            format!("SELECT count(*) - count(DISTINCT user_agent) FROM ({ENTRIES}) WHERE user_agent IS NOT NULL");
-        assert_eq!(self.count(&twice), 0, "two entries of one call");
+        let twice = "SELECT count(*) - count(DISTINCT user_agent) FROM entry WHERE user_agent IS NOT NULL";
+        assert_eq!(self.count(twice), 0, "two entries of one call");
     }
 
     /// The user agents of the changes that have begun and not ended.
@@ -64,7 +69,7 @@ impl RingFile {
 
     /// The user agents of the changes that were interrupted.
     pub(crate) fn interrupted(&self) -> Vec<String> {
-        self.user_agents("SELECT user_agent FROM change WHERE outcome = 3 AND response_code = 0")
+        self.user_agents("SELECT user_agent FROM entry WHERE class = 'change' AND outcome = 3 AND response_code = 0")
     }
 
     fn user_agents(&self, sql: &str) -> Vec<String> {
@@ -76,6 +81,3 @@ impl RingFile {
         self.connection.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 }
-
-const ENTRIES: &str = "SELECT seq, user_agent FROM change UNION ALL SELECT seq, user_agent FROM read \
-                       UNION ALL SELECT seq, user_agent FROM denied";
