@@ -20,7 +20,7 @@ use crate::audit::ring::{IntentNumber, Record};
 const DROPPED_WINDOW: Duration = Duration::from_secs(1);
 
 /// So many queued records are stored before their window has passed: more in one batch saves hardly any flash.
-const BATCH_RECORDS: usize = 1024;
+const BATCH_RECORDS: usize = 2048;
 
 /// The queue before the writer's thread.
 #[derive(Debug)]
