@@ -313,14 +313,23 @@ impl Ring {
         Ok(done)
     }
 
-    /// Evicts until the ring fits limits that may have been lowered since the last start.
+    /// Evicts until the ring fits limits that may have been lowered since the last start, as much at a time as the WAL has room for.
     fn fit_limits(&mut self) -> Result<(), RingError> {
-        self.transact("shrink the ring to its limits", |_, transaction, accounts| {
-            while accounts.retention.is_over() {
-                accounts.evict(transaction, accounts.retention.must_give(None))?;
+        let at_once_bytes = self.budget.batch_bytes() as u64;
+        while self.accounts()?.retention.is_over() {
+            match self.free_wal() {
+                // Better a WAL that is too large than a node that does not serve while somebody reads the file.
+                Ok(()) | Err(RingError::WalHeld) => {}
+                Err(error) => return Err(error),
             }
-            Ok(())
-        })?;
+            self.transact("shrink the ring to its limits", |_, transaction, accounts| {
+                let mut evicted_bytes = 0;
+                while accounts.retention.is_over() && evicted_bytes < at_once_bytes {
+                    evicted_bytes += accounts.evict(transaction, accounts.retention.must_give(None))?;
+                }
+                Ok(())
+            })?;
+        }
         let budget = self.budget;
         file::shrink(&self.file()?.connection, budget).during("shrink the ring file")
     }

@@ -153,6 +153,25 @@ fn calls_that_are_alike_fit_the_wal_however_small_the_extents_are() {
 }
 
 #[test]
+fn limits_that_were_lowered_are_reached_within_the_wal() {
+    let agent = Node::new("[audit]\nmax_entries = 20000\nmax_bytes = 1048576\n").start();
+    let token = agent.token(&["read"]);
+    let mut connection = Connection::open(agent.address());
+    for number in 0..3_000 {
+        connection.call(&Request::get(&format!("/{number:0100}")).bearer(&token));
+    }
+    let (before, _) = agent.stop(Signal::SIGTERM);
+    let node = Node::new("[audit]\nmax_entries = 100\nmax_bytes = 1048576\n");
+    fs::rename(before.state_dir(), node.state_dir()).unwrap();
+    let agent = node.start();
+    let wal = fs::metadata(agent.node().state_dir().join("ring.sqlite-wal")).unwrap().len();
+    assert!(wal <= 256 << 10, "{wal} bytes");
+    let status = agent.read("/audit/status");
+    assert!((1..=100).contains(&status["entries"].as_u64().unwrap()), "{status}");
+    assert!(status["last_seq"].as_u64() >= Some(3_000), "{status}");
+}
+
+#[test]
 fn memory_stays_what_it_is_under_mixed_load() {
     let agent = Node::new("[audit]\nmax_entries = 20000\nmax_bytes = 16777216\n").start();
     let seconds: u64 = rounds(6).into();

@@ -144,15 +144,16 @@ impl Accounts {
         Ok(ordinal)
     }
 
-    /// Gives up the oldest extent of a class.
-    pub(super) fn evict(&mut self, transaction: &Transaction<'_>, class: Class) -> rusqlite::Result<()> {
+    /// Gives up the oldest extent of a class, and tells its charge.
+    pub(super) fn evict(&mut self, transaction: &Transaction<'_>, class: Class) -> rusqlite::Result<u64> {
         let (evicted, left) = self.retention.evict(class);
         if self.retention.begins_extent(class) {
             self.commons[class.index()].clear();
         }
         delete_extent(transaction, class, evicted, left.is_some())?;
         self.losses_moved = true;
-        left.map_or(Ok(()), |left| insert_extent(transaction, class, left))
+        left.map_or(Ok(()), |left| insert_extent(transaction, class, left))?;
+        Ok(evicted.charge_bytes)
     }
 
     /// Adds to one of the counters of table `loss`: `dropped`, `interrupted` or `coalesced`.
