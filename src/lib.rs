@@ -13,7 +13,7 @@
 //!
 //! 1. [`server`] builds everything once. `listener` binds the address, runs the workers and watches each connection: a request
 //!    that never becomes one, malformed or late, is recorded there.
-//! 2. [`auth::authenticate`] attaches an [`auth::Actor`] to the request. It never refuses.
+//! 2. [`auth::authenticate`] names the [`auth::Actor`] of the request. It never refuses.
 //! 3. [`audit::audit`] opens the entry, has [`auth::authorize`] decide, and stores the intent of a change. It attaches what
 //!    was decided as an [`audit::Verdict`], so that a refusal is recorded like everything else.
 //! 4. [`api`] answers by the verdict: with a refusal, or through the handler of the [`api::endpoint::Endpoint`] that method

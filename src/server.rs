@@ -6,10 +6,10 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Service as _;
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 use uuid::Uuid;
@@ -96,7 +96,7 @@ pub struct Server {
 struct Parts {
     reloadable: Reloadable,
     time_floor: Arc<TimeFloor>,
-    auditing: Arc<Auditing>,
+    auditing: Auditing,
     state: web::Data<AppState>,
 }
 
@@ -166,7 +166,7 @@ impl Server {
             openapi: reloadable.openapi.clone(),
             reloader,
         };
-        let parts = Parts { reloadable, time_floor, auditing: Arc::new(auditing), state: web::Data::new(state) };
+        let parts = Parts { reloadable, time_floor, auditing, state: web::Data::new(state) };
         Ok(Self { config, listeners, local_peers, address, parts, signals, writer_thread })
     }
 
@@ -209,15 +209,13 @@ async fn serve(
         worker.watch_worker();
         let Parts { reloadable, auditing, state, .. } = parts.clone();
         let Reloadable { authenticator, admission, .. } = reloadable;
-        App::new()
-            .app_data(state)
-            .configure(|app| api::mount(app, &base_path, max_body_bytes))
-            // The last one wrapped runs first.
-            .wrap(from_fn(move |request, next| audit(Arc::clone(&auditing), request, next)))
-            .wrap_fn(move |request, service| {
-                authenticate(&authenticator, &admission, &request);
-                service.call(request)
-            })
+        let (authenticator, admission, auditing) = (authenticator.held(), admission.held(), Rc::new(auditing));
+        App::new().app_data(state).configure(|app| api::mount(app, &base_path, max_body_bytes)).wrap(from_fn(
+            move |request, next| {
+                let caller = authenticate(&authenticator, &admission, &request);
+                audit(Rc::clone(&auditing), caller, request, next)
+            },
+        ))
     };
     let server = listener::serve(listeners, &config.server, local_peers, tls, writer, app)?;
     actix_web::rt::spawn(keep_time(time_floor));

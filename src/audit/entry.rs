@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::class::Class;
 use crate::auth::{Actor, Permission};
-use crate::host::clock;
+use crate::host::clock::{self, Moment};
 use crate::operation::Operation;
 
 /// How a call ended.
@@ -65,8 +65,13 @@ pub struct Arrival {
 impl Arrival {
     /// Something arrives now.
     pub fn now() -> Self {
-        let (timestamp_ms, monotonic_us) = (clock::wall_clock_ms(), clock::monotonic_us());
-        Self { timestamp_ms, monotonic_us, clock_synced: clock::is_synchronised_at(timestamp_ms, monotonic_us) }
+        Self::at(Moment::now())
+    }
+
+    /// Something arrived at that moment.
+    pub fn at(moment: Moment) -> Self {
+        let Moment { wall_clock_ms: timestamp_ms, monotonic_us } = moment;
+        Self { timestamp_ms, monotonic_us, clock_synced: clock::is_synchronised_at(moment) }
     }
 
     /// Something that arrived so long before this.

@@ -4,8 +4,12 @@
 //! handler's future is dropped because the client has gone, or panics, the guard completes it. What is decided about the call is
 //! attached to it as a [`Verdict`]; the API answers by that.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -63,7 +67,8 @@ pub enum OnStoreFailure {
     Refuse,
 }
 
-/// What the middleware works with.
+/// What the middleware works with; each worker has one of its own, so that none waits for another to count who uses it.
+#[derive(Clone)]
 pub struct Auditing {
     /// Where entries go.
     pub writer: Writer,
@@ -79,12 +84,11 @@ pub struct Auditing {
 
 /// The middleware.
 pub async fn audit(
-    auditing: Arc<Auditing>,
+    auditing: Rc<Auditing>,
+    mut caller: Caller,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    // Without `authenticate` there is nobody.
-    let mut caller = request.extensions_mut().remove::<Caller>().unwrap_or_default();
     let limited = caller.limited.take();
     let (open, verdict) = auditing.open(&request, caller, limited.as_ref()).await;
     if let Some(refusal) = limited {
@@ -93,8 +97,13 @@ pub async fn audit(
     }
     request.extensions_mut().insert(verdict);
 
-    let handled = AssertUnwindSafe(next.call(request)).catch_unwind();
-    let failure = match timeout(auditing.handler_timeout, handled).await {
+    let mut handled = pin!(AssertUnwindSafe(next.call(request)).catch_unwind());
+    // Most have their answer at once, and need no timer.
+    let handled = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
+        Poll::Ready(handled) => Ok(handled),
+        Poll::Pending => timeout(auditing.handler_timeout, handled).await,
+    };
+    let failure = match handled {
         Ok(Ok(result)) => return auditing.conclude(open, result).await,
         Ok(Err(_)) => CallFailure::Panicked,
         Err(_) => CallFailure::TimedOut(auditing.handler_timeout),
@@ -106,12 +115,12 @@ pub async fn audit(
 impl Auditing {
     /// Opens the entry of a call and decides about the call. A change has its intent on stable storage when this returns.
     async fn open(
-        self: &Arc<Self>,
+        self: &Rc<Self>,
         request: &ServiceRequest,
         caller: Caller,
         limited: Option<&Refusal>,
     ) -> (OpenCall, Verdict) {
-        let started = Instant::now();
+        let begun = caller.begun;
         let call = self.call(request, caller);
         let permitted = match limited {
             Some(refusal) => Some(Err(refusal.clone())),
@@ -120,8 +129,8 @@ impl Auditing {
         let class = class_of(&call, permitted.as_ref());
         let operation_id = call.operation.map(|operation| operation.id);
         let mut open = OpenCall {
-            auditing: Arc::clone(self),
-            started,
+            auditing: Rc::clone(self),
+            begun,
             class,
             call: Some(call),
             intent: None,
@@ -182,8 +191,17 @@ impl Auditing {
 
     /// Takes a place for the entry and stores the intent of a change.
     async fn admit(&self, open: &mut OpenCall) -> Result<(), StoreError> {
+        // Nobody waits for a store that is known to fail.
+        self.writer.health()?;
+        if open.class != Class::Change {
+            open.place = self.writer.try_place();
+            if open.place.is_some() {
+                return Ok(());
+            }
+        }
         let deadline = Deadline::from_now();
         open.place = Some(self.writer.place(open.class, deadline).await?);
+        // It may fail since.
         self.writer.health()?;
         if open.class == Class::Change
             && let Some(call) = open.call.clone()
@@ -208,7 +226,7 @@ impl Auditing {
         let (asked, operation) = self.operation(request);
         let path = request.uri().path();
         Call {
-            arrival: Arrival::now(),
+            arrival: Arrival::at(caller.came),
             method: match operation {
                 Some(operation) => operation.method.as_str().into(),
                 None => bounded(request.method().as_str(), redact::METHOD_MAX_BYTES).into(),
@@ -266,9 +284,9 @@ enum Demand {
 
 /// A call without an outcome yet. Dropped without one, it is recorded as aborted.
 struct OpenCall {
-    /// One count of references, which all workers share, instead of one for each part of the writer.
-    auditing: Arc<Auditing>,
-    started: Instant,
+    /// One count of references, instead of one for each part of the writer.
+    auditing: Rc<Auditing>,
+    begun: Instant,
     class: Class,
     call: Option<Call>,
     intent: Option<IntentNumber>,
@@ -295,7 +313,7 @@ impl OpenCall {
             self.auditing.writer.drop_call(class);
             return None;
         };
-        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let duration_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let entry = Entry { call, class, outcome, response_code, duration_us, calls: 1, span_us: 0 };
         Some(self.auditing.writer.record(entry, self.intent, place))
     }

@@ -137,13 +137,6 @@ impl Writer {
 
     /// A place for a call of that class that has arrived. Waits while the store is slow.
     pub async fn place(&self, class: Class, deadline: Deadline) -> Result<Place, StoreError> {
-        // Nobody waits for a store that is known to fail.
-        self.health()?;
-        if class != Class::Change
-            && let Some(place) = self.try_place()
-        {
-            return Ok(place);
-        }
         let acquired = deadline.bound(async {
             let entry = Arc::clone(&self.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
             let intent = match class {
@@ -155,7 +148,7 @@ impl Writer {
         acquired.await.map_err(|error| self.health().err().unwrap_or(error))
     }
 
-    /// A place for a call that can't wait for one. None: there is none free.
+    /// A place for a call that changes nothing, where it need not wait for one. None: there is none free.
     pub fn try_place(&self) -> Option<Place> {
         let entry = Arc::clone(&self.places).try_acquire_owned().ok()?;
         Some(Place { _entry: entry, _intent: None })

@@ -1,13 +1,13 @@
-//! The middleware that finds out who calls.
+//! Finds out who calls.
 //!
-//! Attaches a [`Caller`] to every request. It never answers: what a bad credential or a limit leads to happens after the call has an
-//! entry. Nothing in it waits, so it is a function and not a service around the others, which would cost each call an allocation.
+//! Names the [`Caller`] of every request, before `audit` opens its entry. It never answers: what a bad credential or a limit leads to
+//! happens after the call has an entry. Nothing in it waits, so it is a function and not a service around the others, and who calls is
+//! handed on and not attached to the request: each would cost every call an allocation.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::HttpMessage;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 
@@ -15,8 +15,8 @@ use super::{
     Actor, Admission, CertificateRoles, Client, ClientCertificate, Credential, LocalPeer, PermissionSet, Refusal,
     TimeFloor, TokenError, TokenVerifier,
 };
-use crate::host::clock;
-use crate::live::Live;
+use crate::host::clock::Moment;
+use crate::live::Held;
 
 /// Turns what a request brings into an [`Actor`].
 #[derive(Debug)]
@@ -40,9 +40,8 @@ impl Authenticator {
     }
 
     /// A token counts more than what is known of the connection: who sends one speaks for whom it names. A bad token is refused and
-    /// not made up for by a good certificate, nor by a user.
-    pub(super) fn actor(&self, credential: Credential<'_>, connection: Known<'_>) -> Arc<Actor> {
-        let now_s = now_s();
+    /// not made up for by a good certificate, nor by a user. The time is in seconds from 1970.
+    pub(super) fn actor(&self, credential: Credential<'_>, connection: Known<'_>, now_s: i64) -> Arc<Actor> {
         let accepted = match (credential, connection) {
             (Credential::None, Known::Certificate(certificate)) => {
                 self.check_clock(now_s).map(|()| self.certificates.actor(certificate, now_s))
@@ -74,10 +73,6 @@ impl Authenticator {
     }
 }
 
-fn now_s() -> i64 {
-    clock::wall_clock_ms().div_euclid(1_000)
-}
-
 /// What is known of who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Known<'a> {
@@ -96,9 +91,13 @@ impl<'a> Known<'a> {
     }
 }
 
-/// Who calls, as it is attached to a request.
+/// Who calls, and since when.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// When the call came.
+    pub came: Moment,
+    /// The same, to measure how long it takes.
+    pub begun: Instant,
     /// Whom the call counts for.
     pub client: Client,
     /// Who was authenticated.
@@ -108,30 +107,37 @@ pub struct Caller {
 }
 
 impl Default for Caller {
-    /// Nobody: what a request has that was never looked at.
+    /// Nobody, now.
     fn default() -> Self {
-        Self { client: Client::unknown(), actor: Arc::default(), limited: None }
+        let (came, begun) = (Moment::now(), Instant::now());
+        Self { came, begun, client: Client::unknown(), actor: Arc::default(), limited: None }
     }
 }
 
-/// The middleware: to be called with each request, before `audit`.
-pub fn authenticate(authenticator: &Live<Authenticator>, admission: &Live<Admission>, request: &ServiceRequest) {
-    let (admission, now) = (admission.get(), Instant::now());
-    let client = if let Some(local) = request.conn_data() {
+/// Who calls with this request.
+pub fn authenticate(
+    authenticator: &Held<Authenticator>,
+    admission: &Held<Admission>,
+    request: &ServiceRequest,
+) -> Caller {
+    let (came, begun, admission) = (Moment::now(), Instant::now(), admission.get());
+    let local = request.conn_data();
+    let client = if let Some(local) = local {
         Client::local(local)
     } else {
         // A peer that has gone already has no address any more.
         let peer = request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
         admission.proxies().client(peer, request.headers())
     };
-    let mut caller = Caller { client, ..Caller::default() };
-    caller.limited = admission.of_client(&client, now).err();
-    if caller.limited.is_none() {
-        let credential = Credential::parse(request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes));
-        caller.actor = authenticator.get().actor(credential, Known::of(request.conn_data(), request.conn_data()));
-        caller.limited = admission.of_actor(&client, &caller.actor, now).err();
+    if let Err(refusal) = admission.of_client(&client, begun) {
+        // Who has called too often is not even asked who he is.
+        return Caller { came, begun, client, actor: Arc::default(), limited: Some(refusal) };
     }
-    request.extensions_mut().insert(caller);
+    let credential = Credential::parse(request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes));
+    let known = Known::of(request.conn_data(), local);
+    let actor = authenticator.get().actor(credential, known, came.wall_clock_s());
+    let limited = admission.of_actor(&client, &actor, begun).err();
+    Caller { came, begun, client, actor, limited }
 }
 
 #[cfg(test)]
@@ -167,9 +173,9 @@ mod tests {
     fn a_fleets_token_is_a_witness_of_the_time_and_what_a_node_can_sign_is_none() {
         let (own, fleets) = (SigningKey::from_secret(&[7; 32]).unwrap(), SigningKey::random_ed25519().unwrap());
         let (authenticator, floor, _folder) = authenticator(&[&own, &fleets]);
+        let now_s = Moment::now().wall_clock_s();
         for (key, is_witness) in [(&own, false), (&fleets, true)] {
-            let now_s = now_s();
-            let actor = authenticator.actor(Credential::Bearer(&token(key, now_s)), Known::Nothing);
+            let actor = authenticator.actor(Credential::Bearer(&token(key, now_s)), Known::Nothing, now_s);
             assert_eq!((actor.user.as_str(), &actor.refused), ("ada", &None));
             assert_eq!(floor.is_before(now_s - 1, 0), is_witness);
         }
@@ -179,16 +185,17 @@ mod tests {
     fn while_the_clock_is_behind_nothing_is_accepted_and_who_has_shown_something_is_told_why() {
         let (key, other) = (SigningKey::random_ed25519().unwrap(), SigningKey::random_ed25519().unwrap());
         let (authenticator, floor, _folder) = authenticator(&[&key]);
-        let certificate = ClientCertificate { subject: "CN=ada".to_owned(), not_after_s: now_s() + 9 * HOUR_S };
+        let now_s = Moment::now().wall_clock_s();
+        let certificate = ClientCertificate { subject: "CN=ada".to_owned(), not_after_s: now_s + 9 * HOUR_S };
         let told = |credential: Credential<'_>, known: Known<'_>| {
-            let actor = authenticator.actor(credential, known);
+            let actor = authenticator.actor(credential, known, now_s);
             (actor.user.clone(), actor.refused.clone())
         };
-        let (good, forged) = (token(&key, now_s()), token(&other, now_s()));
+        let (good, forged) = (token(&key, now_s), token(&other, now_s));
         assert_eq!(told(Credential::Bearer(&good), Known::Nothing), ("ada".to_owned(), None));
         assert_eq!(told(Credential::None, Known::Certificate(&certificate)), ("CN=ada".to_owned(), None));
         let stranger = told(Credential::Bearer(&forged), Known::Nothing);
-        floor.raise(now_s() + HOUR_S);
+        floor.raise(now_s + HOUR_S);
         let behind = (String::new(), Some("this node's clock is behind a time that has been".to_owned()));
         assert_eq!(told(Credential::Bearer(&good), Known::Nothing), behind);
         assert_eq!(told(Credential::None, Known::Certificate(&certificate)), behind);

@@ -1,6 +1,6 @@
 //! Who calls, and what they may do.
 //!
-//! `authenticate` attaches an [`Actor`] to every request and never refuses; `authorize` decides, and the API refuses by its
+//! `authenticate` names the [`Actor`] of every request and never refuses; `authorize` decides, and the API refuses by its
 //! decision. So a refusal is recorded like everything else. Nothing here knows the audit ring or an endpoint.
 
 mod actor;

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::authenticate::Known;
 use super::{Actor, Authenticator, ClientCertificate, Credential, LocalPeer, Permission, Refusal, authorize};
+use crate::host::clock::Moment;
 use crate::live::Live;
 
 /// What a caller has shown, and what he needs.
@@ -32,8 +33,8 @@ impl Standing {
     /// Whether he may have it now; and when what he has shown expires, in seconds from 1970, where it does.
     pub fn check(&self) -> Result<Option<i64>, Refusal> {
         let credential = Credential::parse(self.authorization.iter().map(|value| value.as_slice()));
-        let actor =
-            self.authenticator.get().actor(credential, Known::of(self.certificate.as_ref(), self.local.as_ref()));
+        let known = Known::of(self.certificate.as_ref(), self.local.as_ref());
+        let actor = self.authenticator.get().actor(credential, known, Moment::now().wall_clock_s());
         authorize(&actor, self.permission)?;
         let Actor { expires_at_s, .. } = *actor;
         Ok(expires_at_s)

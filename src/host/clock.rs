@@ -25,6 +25,27 @@ pub fn monotonic_us() -> i64 {
     i64::try_from(Duration::from(since_boot).as_micros()).unwrap_or(i64::MAX)
 }
 
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// As [`wall_clock_ms`] has it.
+    pub wall_clock_ms: i64,
+    /// As [`monotonic_us`] has it.
+    pub monotonic_us: i64,
+}
+
+impl Moment {
+    /// This one.
+    pub fn now() -> Self {
+        Self { wall_clock_ms: wall_clock_ms(), monotonic_us: monotonic_us() }
+    }
+
+    /// Whole seconds since 1970.
+    pub const fn wall_clock_s(self) -> i64 {
+        self.wall_clock_ms.div_euclid(1_000)
+    }
+}
+
 /// Whether the kernel holds the wall clock for synchronised: `STA_UNSYNC` of `adjtimex(2)` is clear.
 ///
 /// False where the kernel does not say, such as under `ProtectClock=yes`, whose filter forbids even this read.
@@ -39,10 +60,10 @@ pub fn is_synchronised() -> bool {
     state != -1 && timex.status & libc::STA_UNSYNC == 0
 }
 
-/// The same at a moment of both clocks, as the kernel said within the last 100 ms: who stamps every call would ask too often.
+/// The same at a moment, as the kernel said within the last 100 ms: who stamps every call would ask too often.
 ///
 /// It is asked again at once where the wall clock was set, because what it said holds for the clock before.
-pub fn is_synchronised_at(wall_clock_ms: i64, monotonic_us: i64) -> bool {
+pub fn is_synchronised_at(Moment { wall_clock_ms, monotonic_us }: Moment) -> bool {
     thread_local! {
         /// Each thread's own, so that none waits for another.
         static SAID: Cell<Option<Said>> = const { Cell::new(None) };

@@ -2,7 +2,7 @@
 //!
 //! Long form: `ROUNDS=1000 cargo test --test integration handlers -- --nocapture`.
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
@@ -10,7 +10,7 @@ use actix_web::test::{TestRequest, init_service, try_call_service};
 use actix_web::{App, HttpResponse, web};
 use nodeaudit::api;
 use nodeaudit::audit::{AUDIT_ID, Auditing, Filter, OnStoreFailure, ServedEntry, audit};
-use nodeaudit::auth::Permission;
+use nodeaudit::auth::{Caller, Permission};
 use nodeaudit::operation::{Method, Operation, Operations};
 use serde_json::{Value, json};
 
@@ -46,12 +46,12 @@ async fn call_within(paths: &[&str]) -> (Vec<(u16, String)>, Vec<Value>) {
         handler_timeout: Duration::from_millis(50),
         answer: api::answer,
     };
-    let auditing = Arc::new(auditing);
+    let auditing = Rc::new(auditing);
     let app = App::new()
         .route("/panic", web::get().to(panics))
         .route("/endless", web::get().to(never_answers))
         .route("/fine", web::get().to(HttpResponse::NoContent))
-        .wrap(from_fn(move |request, next| audit(Arc::clone(&auditing), request, next)));
+        .wrap(from_fn(move |request, next| audit(Rc::clone(&auditing), Caller::default(), request, next)));
     let app = init_service(app).await;
     let mut answers = Vec::new();
     for path in paths {

@@ -92,7 +92,10 @@ impl Watch {
             seen.end = Some(End::Tunnel);
         }
         (seen.is_claimed, seen.is_serving) = (true, true);
-        seen.since = Instant::now();
+        if !seen.framing.is_complete() {
+            // Its body has its time from now on. One that is complete waits for nothing but the answer.
+            seen.since = Instant::now();
+        }
     }
 
     /// The request claimed last has its whole answer. What follows it has its time from now on.

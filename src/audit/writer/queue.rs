@@ -68,6 +68,8 @@ struct State {
     places: Vec<Place>,
     /// When the records have to be on their way, whoever waits for them; none where nothing has to.
     due: Option<Instant>,
+    /// The window that this is the end of.
+    due_window: Duration,
     /// Whether someone waits for them.
     is_awaited: bool,
     /// For how many they wait.
@@ -102,6 +104,7 @@ impl Queue {
             flood: Flood::new(denied_entries),
             places: Vec::new(),
             due: None,
+            due_window: Duration::ZERO,
             is_awaited: false,
             company: Company::default(),
             lingers: false,
@@ -150,12 +153,7 @@ impl Queue {
     ) -> Given {
         let mut state = self.lock();
         let given = state.push_entry(entry, intent, place);
-        let due = Instant::now() + window;
-        let is_earlier = state.due.is_none_or(|earliest| due < earliest);
-        if is_earlier {
-            state.due = Some(due);
-        }
-        if is_earlier || state.is_full(self.batch_bytes) {
+        if state.has_earlier_due(window) || state.is_full(self.batch_bytes) {
             self.wake_thread(state);
         }
         given
@@ -177,9 +175,7 @@ impl Queue {
     pub(super) fn count_dropped(&self, class: Class, calls: u64) {
         let mut state = self.lock();
         state.dropped[class.index()] += calls;
-        let due = Instant::now() + DROPPED_WINDOW;
-        if state.due.is_none_or(|earliest| due < earliest) {
-            state.due = Some(due);
+        if state.has_earlier_due(DROPPED_WINDOW) {
             self.wake_thread(state);
         }
     }
@@ -359,6 +355,20 @@ impl State {
         self.push(Record::Entry(given.seq, entry, intent));
         self.places.push(place);
         given
+    }
+
+    /// Takes in what has to be on its way before this window has passed, and tells whether that is earlier than it was.
+    fn has_earlier_due(&mut self, window: Duration) -> bool {
+        // What comes later with a window that is no shorter is not due earlier, whatever time it is.
+        if self.due.is_some() && window >= self.due_window {
+            return false;
+        }
+        let due = Instant::now() + window;
+        let is_earlier = self.due.is_none_or(|earliest| due < earliest);
+        if is_earlier {
+            (self.due, self.due_window) = (Some(due), window);
+        }
+        is_earlier
     }
 
     fn is_full(&self, batch_bytes: usize) -> bool {
