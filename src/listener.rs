@@ -22,11 +22,11 @@ use actix_server::Server;
 use actix_service::{
     IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config,
 };
-use actix_web::body::MessageBody;
+use actix_web::Error;
+use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, Service as _};
 use actix_web::rt::net::{TcpStream, UnixStream};
-use actix_web::{Error, HttpResponse};
-use futures_util::TryStreamExt as _;
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -87,7 +87,7 @@ pub(crate) struct Listeners {
 
 /// Serves `app` on all listeners, with `tls` over that or nothing else, until its handle is told to stop; then open calls get
 /// their time.
-pub(crate) fn serve<F, I, S, B>(
+pub(crate) fn serve<F, I, S>(
     listeners: Listeners,
     limits: &ServerConfig,
     local_peers: LocalPeers,
@@ -98,11 +98,9 @@ pub(crate) fn serve<F, I, S, B>(
 where
     F: Fn() -> I + Clone + Send + 'static,
     I: IntoServiceFactory<S, Request>,
-    S: ServiceFactory<Request, Config = AppConfig> + 'static,
-    S::Error: Into<Error> + 'static,
+    S: ServiceFactory<Request, Config = AppConfig, Error = Error> + 'static,
     S::InitError: std::fmt::Debug,
-    S::Response: Into<Response<B>> + 'static,
-    B: MessageBody + 'static,
+    S::Response: Into<Response<BoxBody>> + 'static,
 {
     let workers = match limits.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -134,24 +132,22 @@ where
         let (stopping, app) = (stopping.clone(), app.clone());
         move || {
             let stopping = stopping.clone();
-            let app = app().into_factory().map_err(|error| error.into().error_response());
+            let app = app().into_factory();
             let app = map_config(app, |()| AppConfig::default());
             let claimed = apply_fn_factory(app, |mut request: Request, app| {
                 let watch = claim(&mut request);
                 let ends = request.head().upgrade() || is_tunnel(request.head());
-                let answer = app.call(request);
-                async move {
-                    let mut response = match answer.await {
-                        Ok(response) => response.into().map_into_boxed_body(),
-                        Err(response) => response.into(),
-                    };
+                // Without an `async` block, which would hold the whole way through the application twice.
+                app.call(request).map(move |answer| {
+                    let mut response: Response<BoxBody> =
+                        answer.map_or_else(|error: Error| error.error_response().into(), S::Response::into);
                     headers::secure(response.headers_mut());
                     if ends {
                         // Nothing is upgraded to, and the library reads no other request: who keeps the connection must know.
                         response.head_mut().set_connection_type(ConnectionType::Close);
                     }
-                    Ok::<_, HttpResponse>(response.map_body(|_, body| Answer::new(body, watch)))
-                }
+                    Ok::<_, Error>(response.map_body(|_, body| Answer::new(body, watch)))
+                })
             });
             HttpService::build()
                 .keep_alive(keep_alive)

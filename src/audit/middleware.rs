@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{HeaderName, HeaderValue, USER_AGENT};
@@ -32,6 +32,9 @@ use crate::operation::{Operation, Operations};
 
 /// Names the entry of the call that a response answers.
 pub const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// Names the trace that a call is part of (W3C Trace Context). As a name that is known already: a text would be read anew each time.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is decided about a call before its handler runs.
 #[derive(Clone, Debug)]
@@ -83,113 +86,95 @@ pub struct Auditing {
 }
 
 /// The middleware.
-pub async fn audit(
+pub fn audit(
     auditing: Rc<Auditing>,
     mut caller: Caller,
     request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
+    next: Next<BoxBody>,
+) -> impl Future<Output = Result<ServiceResponse<BoxBody>, Error>> {
     let limited = caller.limited.take();
-    let (open, verdict) = auditing.open(&request, caller, limited.as_ref()).await;
-    if let Some(refusal) = limited {
-        // Whatever the call asks for: it is not even looked up.
-        return Err(auditing.fail(open, Outcome::Completed, CallFailure::Refused(refusal)).await);
+    let (mut open, permitted) = auditing.open(&request, caller, limited.as_ref());
+    // Each connection has room for one of these, and each call moves it: it holds nothing twice.
+    async move {
+        let recordable = auditing.admit(&mut open).await;
+        let verdict = auditing.decide(&mut open, permitted, recordable);
+        let handled = if let Some(refusal) = limited {
+            // Whatever the call asks for: it is not even looked up.
+            Err(CallFailure::Refused(refusal))
+        } else {
+            request.extensions_mut().insert(verdict);
+            handle(next, request, auditing.handler_timeout).await
+        };
+        let (outcome, answer) = auditing.ended(handled);
+        let code = answer.as_ref().map_or_else(HttpResponse::status, ServiceResponse::status).as_u16();
+        let (id, stored) = open.complete(outcome, code).await;
+        auditing.conclude(id, stored, answer)
     }
-    request.extensions_mut().insert(verdict);
+}
 
+/// What a handler answered, be it an error.
+type Handled = Result<ServiceResponse<BoxBody>, Error>;
+
+/// What is sent: an answer of a handler's, or one in place of it.
+type Answer = Result<ServiceResponse<BoxBody>, HttpResponse>;
+
+/// Runs the handler.
+async fn handle(
+    next: Next<BoxBody>,
+    request: ServiceRequest,
+    handler_timeout: Duration,
+) -> Result<Handled, CallFailure> {
     let mut handled = pin!(AssertUnwindSafe(next.call(request)).catch_unwind());
     // Most have their answer at once, and need no timer.
     let handled = match poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
         Poll::Ready(handled) => Ok(handled),
-        Poll::Pending => timeout(auditing.handler_timeout, handled).await,
+        Poll::Pending => timeout(handler_timeout, handled).await,
     };
-    let failure = match handled {
-        Ok(Ok(result)) => return auditing.conclude(open, result).await,
-        Ok(Err(_)) => CallFailure::Panicked,
-        Err(_) => CallFailure::TimedOut(auditing.handler_timeout),
-    };
-    let outcome = if matches!(failure, CallFailure::Panicked) { Outcome::Panicked } else { Outcome::Aborted };
-    Err(auditing.fail(open, outcome, failure).await)
+    match handled {
+        Ok(Ok(handled)) => Ok(handled),
+        Ok(Err(_)) => Err(CallFailure::Panicked),
+        Err(_) => Err(CallFailure::TimedOut(handler_timeout)),
+    }
+}
+
+impl CallFailure {
+    /// How the call ends for its entry.
+    const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Panicked => Outcome::Panicked,
+            Self::TimedOut(_) => Outcome::Aborted,
+            Self::Refused(_) | Self::NotStored(_) => Outcome::Completed,
+        }
+    }
 }
 
 impl Auditing {
-    /// Opens the entry of a call and decides about the call. A change has its intent on stable storage when this returns.
-    async fn open(
+    /// Opens the entry of a call, and says whether the caller may do what it asks for; none: it names no operation.
+    fn open(
         self: &Rc<Self>,
         request: &ServiceRequest,
         caller: Caller,
         limited: Option<&Refusal>,
-    ) -> (OpenCall, Verdict) {
+    ) -> (OpenCall, Option<Result<(), Refusal>>) {
         let begun = caller.begun;
         let call = self.call(request, caller);
         let permitted = match limited {
             Some(refusal) => Some(Err(refusal.clone())),
             None => call.operation.map(|operation| authorize(&call.actor, operation.permission)),
         };
-        let class = class_of(&call, permitted.as_ref());
-        let operation_id = call.operation.map(|operation| operation.id);
-        let mut open = OpenCall {
+        let open = OpenCall {
             auditing: Rc::clone(self),
             begun,
-            class,
+            class: class_of(&call, permitted.as_ref()),
             call: Some(call),
             intent: None,
             place: None,
             demand: Demand::Stored,
         };
-        let recordable = self.admit(&mut open).await;
-        let always_answers = self.always_answers(&open);
-        open.demand = match &recordable {
-            Ok(()) if always_answers => Demand::StoredIfPossible,
-            Ok(()) => Demand::Stored,
-            Err(_) => Demand::Nothing,
-        };
-        let verdict = match (permitted, recordable) {
-            // A refusal changes nothing, whether it can be recorded or not.
-            (Some(Err(refusal)), _) => Verdict::Refused(refusal),
-            (_, Err(error)) if !always_answers => Verdict::NotRecordable(error),
-            _ => Verdict::Proceed(operation_id),
-        };
-        (open, verdict)
+        (open, permitted)
     }
 
-    /// Completes the entry of a call that a handler or a refusal answered, and gives the response its ID.
-    async fn conclude(
-        &self,
-        mut open: OpenCall,
-        result: Result<ServiceResponse<impl MessageBody + 'static>, Error>,
-    ) -> Result<ServiceResponse<BoxBody>, Error> {
-        match result {
-            Ok(response) => {
-                let code = response.status().as_u16();
-                let (id, stored) = open.complete(Outcome::Completed, code).await;
-                let mut response = match stored {
-                    Ok(()) => response.map_into_boxed_body(),
-                    Err(error) => response.into_response((self.answer)(CallFailure::NotStored(error))),
-                };
-                name_entry(id, response.response_mut());
-                Ok(response)
-            }
-            Err(error) => {
-                let response = error.error_response();
-                let (id, stored) = open.complete(Outcome::Completed, response.status().as_u16()).await;
-                let response = match stored {
-                    Ok(()) => response,
-                    Err(error) => (self.answer)(CallFailure::NotStored(error)),
-                };
-                Err(failed(id, response))
-            }
-        }
-    }
-
-    /// Completes the entry of a call that no handler has answered, and gives the answer.
-    async fn fail(&self, mut open: OpenCall, outcome: Outcome, failure: CallFailure) -> Error {
-        let response = (self.answer)(failure);
-        let (id, stored) = open.complete(outcome, response.status().as_u16()).await;
-        failed(id, stored.map_or_else(|error| (self.answer)(CallFailure::NotStored(error)), |()| response))
-    }
-
-    /// Takes a place for the entry and stores the intent of a change.
+    /// Takes a place for the entry. A change has its intent on stable storage when this returns.
     async fn admit(&self, open: &mut OpenCall) -> Result<(), StoreError> {
         // Nobody waits for a store that is known to fail.
         self.writer.health()?;
@@ -199,9 +184,14 @@ impl Auditing {
                 return Ok(());
             }
         }
+        Box::pin(self.admit_in_turn(open)).await
+    }
+
+    /// The same for a call that has to wait.
+    async fn admit_in_turn(&self, open: &mut OpenCall) -> Result<(), StoreError> {
         let deadline = Deadline::from_now();
         open.place = Some(self.writer.place(open.class, deadline).await?);
-        // It may fail since.
+        // It may have come to fail meanwhile.
         self.writer.health()?;
         if open.class == Class::Change
             && let Some(call) = open.call.clone()
@@ -213,16 +203,66 @@ impl Auditing {
         Ok(())
     }
 
+    /// Decides about a call that may be permitted and recordable.
+    fn decide(
+        &self,
+        open: &mut OpenCall,
+        permitted: Option<Result<(), Refusal>>,
+        recordable: Result<(), StoreError>,
+    ) -> Verdict {
+        let always_answers = self.always_answers(open);
+        open.demand = match &recordable {
+            Ok(()) if always_answers => Demand::StoredIfPossible,
+            Ok(()) => Demand::Stored,
+            Err(_) => Demand::Nothing,
+        };
+        match (permitted, recordable) {
+            // A refusal changes nothing, whether it can be recorded or not.
+            (Some(Err(refusal)), _) => Verdict::Refused(refusal),
+            (_, Err(error)) if !always_answers => Verdict::NotRecordable(error),
+            _ => Verdict::Proceed(open.operation().map(|operation| operation.id)),
+        }
+    }
+
+    /// How a call ended, and its answer.
+    fn ended(&self, handled: Result<Handled, CallFailure>) -> (Outcome, Answer) {
+        match handled {
+            Ok(Ok(response)) => (Outcome::Completed, Ok(response)),
+            Ok(Err(error)) => (Outcome::Completed, Err(error.error_response())),
+            Err(failure) => (failure.outcome(), Err((self.answer)(failure))),
+        }
+    }
+
+    /// The answer of a call whose entry is complete, with the ID of that; another one if it is not stored as it has to be.
+    fn conclude(&self, id: Option<EntryId>, stored: Result<(), StoreError>, answer: Answer) -> Handled {
+        let not_stored = |error| (self.answer)(CallFailure::NotStored(error));
+        match answer {
+            Ok(response) => {
+                let mut response = match stored {
+                    Ok(()) => response,
+                    Err(error) => response.into_response(not_stored(error)),
+                };
+                name_entry(id, response.response_mut());
+                Ok(response)
+            }
+            Err(response) => {
+                let mut response = stored.map_or_else(not_stored, |()| response);
+                name_entry(id, &mut response);
+                Err(InternalError::from_response("the response says why", response).into())
+            }
+        }
+    }
+
     /// Whether the handler may run although the store fails: reads if the operator says so. What is public always answers, and
     /// so does the ring itself, because it tells why.
     fn always_answers(&self, open: &OpenCall) -> bool {
-        let permission = open.call.as_ref().and_then(|call| call.operation).map(|operation| operation.permission);
+        let permission = open.operation().map(|operation| operation.permission);
         let always = matches!(permission, Some(Permission::Public | Permission::AuditRead));
         open.class != Class::Change && (always || self.on_store_failure == OnStoreFailure::Serve)
     }
 
     fn call(&self, request: &ServiceRequest, caller: Caller) -> Call {
-        let header = |name| request.headers().get(name).map(|value: &HeaderValue| value.as_bytes());
+        let header = |name: HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
         let (asked, operation) = self.operation(request);
         let path = request.uri().path();
         Call {
@@ -239,8 +279,8 @@ impl Auditing {
             operation,
             actor: caller.actor,
             source_ip: caller.client.peer,
-            trace_id: header("traceparent").and_then(redact::trace_id),
-            user_agent: header(USER_AGENT.as_str())
+            trace_id: header(TRACEPARENT).and_then(redact::trace_id),
+            user_agent: header(USER_AGENT)
                 .map(|agent| bounded(&String::from_utf8_lossy(agent), redact::USER_AGENT_MAX_BYTES)),
             forwarded_for: caller.client.forwarded_for,
         }
@@ -295,6 +335,11 @@ struct OpenCall {
 }
 
 impl OpenCall {
+    /// What the call asks for, as long as it is open.
+    fn operation(&self) -> Option<&Operation> {
+        self.call.as_ref()?.operation.as_ref()
+    }
+
     /// Records the outcome. Gives the entry's ID, if there is an entry, and whether it is stored as its class demands.
     async fn complete(&mut self, outcome: Outcome, code: u16) -> (Option<EntryId>, Result<(), StoreError>) {
         let Some(Recorded { id, commit }) = self.record(outcome, code) else { return (None, Ok(())) };
@@ -330,9 +375,4 @@ fn name_entry(id: Option<EntryId>, response: &mut HttpResponse<BoxBody>) {
         let value = HeaderValue::from_str(id.encode(&mut [0; 36])).expect("a UUID is ASCII");
         response.headers_mut().insert(AUDIT_ID, value);
     }
-}
-
-fn failed(id: Option<EntryId>, mut response: HttpResponse) -> Error {
-    name_entry(id, &mut response);
-    InternalError::from_response("the response says why", response).into()
 }
