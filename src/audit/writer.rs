@@ -64,9 +64,23 @@ pub struct WriterOptions {
 /// A place in the queue: from a call's arrival until its entry is on stable storage.
 #[derive(Debug)]
 pub struct Place {
-    _entry: OwnedSemaphorePermit,
+    entry: OwnedSemaphorePermit,
     /// A change's place among the open intents, which the ring file has to hold.
-    _intent: Option<OwnedSemaphorePermit>,
+    intent: Option<OwnedSemaphorePermit>,
+}
+
+/// Frees places all at once: each by itself would take the lock of those who wait for one.
+fn free(places: Vec<Place>) {
+    let all = places.into_iter().reduce(|mut all, place| {
+        all.entry.merge(place.entry);
+        match (&mut all.intent, place.intent) {
+            (Some(intents), Some(intent)) => intents.merge(intent),
+            (intents, Some(intent)) => *intents = Some(intent),
+            (_, None) => {}
+        }
+        all
+    });
+    drop(all);
 }
 
 /// When a call that waits for the store gives up.
@@ -143,7 +157,7 @@ impl Writer {
                 Class::Change => Some(Arc::clone(&self.intents).acquire_owned().await.map_err(|_| StoreError::Closed)?),
                 Class::Read | Class::Denied => None,
             };
-            Ok(Place { _entry: entry, _intent: intent })
+            Ok(Place { entry, intent })
         });
         acquired.await.map_err(|error| self.health().err().unwrap_or(error))
     }
@@ -151,7 +165,7 @@ impl Writer {
     /// A place for a call that changes nothing, where it need not wait for one. None: there is none free.
     pub fn try_place(&self) -> Option<Place> {
         let entry = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Place { _entry: entry, _intent: None })
+        Some(Place { entry, intent: None })
     }
 
     /// Hands in that a change is about to happen. It must not happen before the commit.

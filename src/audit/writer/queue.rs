@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::company::{Company, LINGER};
 use super::flood::{Fate, Flood, join};
 use super::sync::{Condvar, Instant, Mutex, MutexGuard, PoisonError};
-use super::{Place, STORE_DEADLINE, StoreError};
+use super::{Place, STORE_DEADLINE, StoreError, free};
 use crate::audit::class::Class;
 use crate::audit::entry::{Call, Entry, Seq};
 use crate::audit::ring::{IntentNumber, Record};
@@ -44,7 +44,7 @@ pub(super) enum Answer {
 pub(super) struct Batch {
     pub(super) records: Vec<Record>,
     /// Free again when the batch is settled.
-    _places: Vec<Place>,
+    places: Vec<Place>,
     /// The calls that the batch counts as dropped.
     dropped: [u64; 3],
     /// How many of the records were queued; the others are counts of dropped calls.
@@ -279,7 +279,7 @@ impl Queue {
                 Answer::NotTaken => drop(waiting),
             }
         }
-        drop(batch);
+        free(batch.places);
     }
 
     /// Remembers how the last attempt to store went, and logs when that changes.
@@ -404,6 +404,6 @@ impl State {
         // A place may be freed one batch early or late; there are as many as entries in memory all the same.
         let entries = records.iter().filter(|record| matches!(record, Record::Entry(..))).count();
         let places = self.places.drain(..entries).collect();
-        Batch { records, _places: places, dropped, queued: taken as u64 }
+        Batch { records, places, dropped, queued: taken as u64 }
     }
 }
