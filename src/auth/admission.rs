@@ -48,20 +48,20 @@ impl Admission {
 
     /// Counts a call before its credential is looked at.
     pub fn of_client(&self, client: &Client, now: Instant) -> Result<(), Refusal> {
-        self.peers.count(client.counted(), now).map_err(|wait| too_many("this address calls", wait))
+        self.peers.count(&client.counted(), now).map_err(|wait| too_many("this address calls", wait))
     }
 
     /// Counts a call whose credential was looked at. One that is good is let in however many bad ones came from that address: who
     /// shares it with someone who guesses is not locked out.
     pub fn of_actor(&self, client: &Client, actor: &Actor, now: Instant) -> Result<(), Refusal> {
         if actor.refused.is_some() {
-            let counted = self.failures.count(client.counted(), now);
+            let counted = self.failures.count(&client.counted(), now);
             return counted.map_err(|wait| too_many("credentials from this address are refused", wait));
         }
         if actor.is_anonymous() {
             return Ok(());
         }
-        self.actors.count(actor.user.clone(), now).map_err(|wait| too_many("this user calls", wait))
+        self.actors.count(actor.user.as_str(), now).map_err(|wait| too_many("this user calls", wait))
     }
 }
 
