@@ -57,6 +57,15 @@ fn open_from_anywhere(address: SocketAddr, dice: &mut Dice) -> TcpStream {
     socket.into()
 }
 
+/// Ends a flood when it goes, also where an assertion fails.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Floods until it is told to end, and counts its calls.
 fn flood(agent: &Agent, kind: Flood, ended: &AtomicBool, calls: &AtomicU64) {
     let mut dice = Dice::new();
@@ -94,7 +103,8 @@ fn administer(agent: &Agent, until: Instant) -> Duration {
     while Instant::now() < until {
         for (request, status) in [(&read, 200), (&change, 404)] {
             let called = Instant::now();
-            assert_eq!(connection.call(request).status, status, "an administrator is served");
+            let answer = connection.call(request);
+            assert_eq!(answer.status, status, "an administrator is served: {}", answer.text());
             took.push(called.elapsed());
         }
         // Not a flood of his own.
@@ -116,9 +126,8 @@ fn run(agent: &Agent, kind: Flood, seconds: u64) -> (u64, Duration) {
         for _ in 0..FLOODERS {
             scope.spawn(|| flood(agent, kind, &ended, &calls));
         }
-        let p99 = administer(agent, Instant::now() + Duration::from_secs(seconds));
-        ended.store(true, Ordering::Relaxed);
-        p99
+        let _ended = Ended(&ended);
+        administer(agent, Instant::now() + Duration::from_secs(seconds))
     });
     (calls.into_inner(), p99)
 }
