@@ -3,12 +3,15 @@
 //! Read-only connections, one a concurrent reader. Every step is one short read transaction that passes the ring's gate, so
 //! that no reader holds the WAL. Gives entries borrowed from their rows to a visitor; formats are made elsewhere.
 
+mod common;
 mod cursor;
+mod memory;
 mod merge;
 mod newest;
 mod predicate;
 mod rows;
 mod scan;
+mod values;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,8 +28,8 @@ use super::entry::{EntryId, Seq, ServedEntry};
 use super::ring::{FILE_NAME, FileId, Gate, Origin, damaged, is_damage};
 use crate::report;
 pub use cursor::{ClassCounts, Cursor, Gap, GapReason, Known, Walk};
+use memory::Memory;
 pub use merge::Order;
-use rows::Memory;
 pub use scan::{Scan, ScanStep, Search};
 
 /// How many readers work at the same time; others wait for their turn.

@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::memory::Memory;
 use super::merge::Order;
-use super::rows::{Memory, place_of};
+use super::rows::place_of;
 use super::scan::Scan;
 use super::{Held, ReadError, Reader, held};
 use crate::audit::class::Class;

@@ -5,8 +5,9 @@ use std::ops::Range;
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
 use rusqlite::{Row, Rows, Transaction};
 
+use super::memory::Memory;
 use super::predicate::Predicate;
-use super::rows::{Columns, Memory, ORDINAL, SEQ, serve};
+use super::rows::{Columns, ORDINAL, SEQ, serve};
 use crate::audit::class::Class;
 use crate::audit::entry::{Seq, ServedEntry};
 use crate::audit::ring::damaged;

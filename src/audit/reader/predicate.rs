@@ -5,8 +5,9 @@ use std::ops::Range;
 use rusqlite::types::Value;
 use rusqlite::{Statement, Transaction};
 
+use super::memory::Memory;
 use super::merge::Span;
-use super::rows::{Columns, Memory};
+use super::rows::Columns;
 use crate::audit::class::Class;
 use crate::audit::filter::{Filter, PathPattern};
 

@@ -7,9 +7,9 @@ use rusqlite::Transaction;
 use uuid::Uuid;
 
 use super::cursor::{Known, Past};
+use super::memory::Memory;
 use super::merge::{Order, Span, count, merge};
 use super::predicate::{Predicate, takes};
-use super::rows::Memory;
 use super::{Held, ReadError, Reader, epoch, held};
 use crate::audit::class::Class;
 use crate::audit::entry::{Seq, ServedEntry};
