@@ -17,8 +17,8 @@ pub(super) const WAL_MAX_BYTES: u64 = 4 * 1024 * 1024;
 const FIXED_PAGES: u64 = 32;
 /// The most intents that may be open, however large the ring: changes that go on at the same time.
 const OPEN_INTENTS_MAX: u64 = 512;
-/// Pages beside those of the entries that a transaction may need: inner pages, small tables, the last pages of six others; what it needs beyond
-/// that is in the pages that are reserved twice for rows.
+/// Pages beside those of the entries that a transaction may need: inner pages, small tables, the last pages of six others. What it needs
+/// beyond that is in the pages that are reserved twice for rows.
 pub(super) const SPARE_PAGES: u64 = 12;
 /// SQLite takes the size in which a file grows as a C int.
 const CHUNK_MAX_BYTES: u64 = 1 << 30;

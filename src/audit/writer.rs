@@ -5,6 +5,7 @@
 //! again; places run out before memory does. Knows neither SQLite nor HTTP.
 
 mod company;
+mod due;
 mod flood;
 mod queue;
 mod stored;

@@ -227,18 +227,13 @@ pub(super) fn begin_run(
         format!("UPDATE ring SET calls_inline_until = NULL WHERE calls_inline_until < min({})", oldest.join(", "));
     transaction.execute(&sql, [i64::MAX])?;
     // The oldest row of what calls have in common is named by the oldest entry, or by one of its extent.
-    let oldest = Class::ALL
-        .map(|class| format!("coalesce((SELECT run FROM {0}_common ORDER BY number LIMIT 1), ?1)", class.as_str()));
-    let inline = if holds_calls_inline(transaction)? {
-        Class::ALL.map(|class| format!("coalesce((SELECT run FROM {} ORDER BY ordinal LIMIT 1), ?1)", class.as_str()))
-    } else {
-        ["?1"; 3].map(str::to_owned)
-    };
-    let sql = format!(
-        "DELETE FROM run WHERE number < min(?1, {}, {}, coalesce((SELECT min(run) FROM intent), ?1))",
-        oldest.join(", "),
-        inline.join(", ")
-    );
+    let mut named = vec!["SELECT min(run) FROM intent".to_owned()];
+    named.extend(Class::ALL.map(|class| format!("SELECT run FROM {}_common ORDER BY number LIMIT 1", class.as_str())));
+    if holds_calls_inline(transaction)? {
+        named.extend(Class::ALL.map(|class| format!("SELECT run FROM {} ORDER BY ordinal LIMIT 1", class.as_str())));
+    }
+    let named: Vec<_> = named.iter().map(|oldest| format!("coalesce(({oldest}), ?1)")).collect();
+    let sql = format!("DELETE FROM run WHERE number < min(?1, {})", named.join(", "));
     transaction.execute(&sql, [number])?;
     Ok(Run { number, epoch, boot_id, tag })
 }

@@ -163,8 +163,14 @@ pub(super) fn insert_values(
 
 /// Binds what a call has in common with others in the order of [`COMMON_COLUMNS`].
 pub(super) fn bind(row: &mut Row<'_, '_>, run: &Run, call: &Call, operation: Option<i64>) -> rusqlite::Result<()> {
-    let actor = &call.actor;
     row.bind_value(ValueRef::Integer(run.number))?;
+    bind_who_and_what(row, call, operation)?;
+    row.bind_text(call.user_agent.as_deref())
+}
+
+/// Binds what was called and by whom, in the order that intents and what calls have in common share.
+pub(super) fn bind_who_and_what(row: &mut Row<'_, '_>, call: &Call, operation: Option<i64>) -> rusqlite::Result<()> {
+    let actor = &call.actor;
     row.bind_text(Some(&call.method))?;
     row.bind_text(Some(&call.path))?;
     row.bind_value(operation.map_or(ValueRef::Null, ValueRef::Integer))?;
@@ -172,8 +178,7 @@ pub(super) fn bind(row: &mut Row<'_, '_>, run: &Run, call: &Call, operation: Opt
     row.bind_text(Some(&actor.roles))?;
     row.bind_text(actor.token_id.as_deref())?;
     row.bind(actor.auth_method.map_or(0, |method| method as u64 + 1))?;
-    row.bind_octets(Some(Octets::of(call.source_ip)))?;
-    row.bind_text(call.user_agent.as_deref())
+    row.bind_octets(Some(Octets::of(call.source_ip)))
 }
 
 /// Deletes what no entry of a class names any more once those up to this seq are gone.

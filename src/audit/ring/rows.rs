@@ -107,7 +107,7 @@ impl<'t> Inserts<'t> {
 /// How a call ended.
 #[derive(Clone, Copy)]
 pub(super) struct Ending {
-    pub(super) outcome: Outcome,
+    outcome: Outcome,
     response_code: u16,
     duration_us: u64,
     calls: u64,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::company::{Company, LINGER};
+use super::due::Due;
 use super::flood::{Fate, Flood, join};
 use super::sync::{Condvar, Instant, Mutex, MutexGuard, PoisonError};
 use super::{Place, STORE_DEADLINE, StoreError, free};
@@ -66,10 +67,7 @@ struct State {
     /// Which of `records` further refused calls can join.
     flood: Flood,
     places: Vec<Place>,
-    /// When the records have to be on their way, whoever waits for them; none where nothing has to.
-    due: Option<Instant>,
-    /// The window that this is the end of.
-    due_window: Duration,
+    due: Due,
     /// Whether someone waits for them.
     is_awaited: bool,
     /// For how many they wait.
@@ -103,8 +101,7 @@ impl Queue {
             bytes: 0,
             flood: Flood::new(denied_entries),
             places: Vec::new(),
-            due: None,
-            due_window: Duration::ZERO,
+            due: Due::default(),
             is_awaited: false,
             company: Company::default(),
             lingers: false,
@@ -153,7 +150,7 @@ impl Queue {
     ) -> Given {
         let mut state = self.lock();
         let given = state.push_entry(entry, intent, place);
-        if state.has_earlier_due(window) || state.is_full(self.batch_bytes) {
+        if state.due.becomes_earlier(window) || state.is_full(self.batch_bytes) {
             self.wake_thread(state);
         }
         given
@@ -175,7 +172,7 @@ impl Queue {
     pub(super) fn count_dropped(&self, class: Class, calls: u64) {
         let mut state = self.lock();
         state.dropped[class.index()] += calls;
-        if state.has_earlier_due(DROPPED_WINDOW) {
+        if state.due.becomes_earlier(DROPPED_WINDOW) {
             self.wake_thread(state);
         }
     }
@@ -229,8 +226,9 @@ impl Queue {
         let mut linger_end = None;
         loop {
             let now = Instant::now();
-            let is_due =
-                state.closed.is_some() || state.is_full(self.batch_bytes) || state.due.is_some_and(|due| due <= now);
+            let is_due = state.closed.is_some()
+                || state.is_full(self.batch_bytes)
+                || state.due.end().is_some_and(|due| due <= now);
             let is_wanted = state.is_awaited && {
                 let end = *linger_end.get_or_insert(now + LINGER);
                 now >= end || !state.company.is_expected(state.waiting.len())
@@ -245,7 +243,7 @@ impl Queue {
             }
             state.lingers = state.is_awaited;
             // A window that ends before is kept all the same.
-            let end = linger_end.into_iter().chain(state.due).min();
+            let end = linger_end.into_iter().chain(state.due.end()).min();
             state = match end {
                 Some(end) => self.wake.wait_timeout(state, end - now).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -357,20 +355,6 @@ impl State {
         given
     }
 
-    /// Takes in what has to be on its way before this window has passed, and tells whether that is earlier than it was.
-    fn has_earlier_due(&mut self, window: Duration) -> bool {
-        // What comes later with a window that is no shorter is not due earlier, whatever time it is.
-        if self.due.is_some() && window >= self.due_window {
-            return false;
-        }
-        let due = Instant::now() + window;
-        let is_earlier = self.due.is_none_or(|earliest| due < earliest);
-        if is_earlier {
-            (self.due, self.due_window) = (Some(due), window);
-        }
-        is_earlier
-    }
-
     fn is_full(&self, batch_bytes: usize) -> bool {
         self.records.len() >= BATCH_RECORDS || self.bytes >= batch_bytes
     }
@@ -394,7 +378,7 @@ impl State {
         self.bytes = self.records.iter().map(Record::bytes).sum();
         self.flood.taken(&self.records);
         if self.records.is_empty() {
-            (self.due, self.is_awaited) = (None, false);
+            (self.due, self.is_awaited) = (Due::default(), false);
         }
         // They stay counted here until they are counted in the ring file.
         let dropped = self.dropped;

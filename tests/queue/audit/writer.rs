@@ -3,6 +3,8 @@
 #[path = "../../../src/audit/writer/company.rs"]
 mod company;
 mod control;
+#[path = "../../../src/audit/writer/due.rs"]
+mod due;
 #[path = "../../../src/audit/writer/flood.rs"]
 mod flood;
 mod model;
