@@ -247,7 +247,9 @@ def load(peer, connections, seconds):
     """One run of wrk. Fails where an answer is no 2xx, or where fewer lines came than were answered."""
     before = peer.lines()
     headers = [part for name, value in peer.headers.items() for part in ("-H", f"{name}: {value}")]
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", ROOT / "benches/wrk.lua", *headers, peer.url + PATH]
+    # An insert per request has a caller wait for seconds now and then: that is slow, and no failure.
+    command = ["wrk", "-t1", "--timeout", "30s", f"-c{connections}", f"-d{seconds}s", "-s", ROOT / "benches/wrk.lua"]
+    command += [*headers, peer.url + PATH]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     (result,) = (line.split()[1:] for line in output.splitlines() if line.startswith("RESULT"))
     requests, duration_us, p50_us, p99_us, failures = map(int, result)
