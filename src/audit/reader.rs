@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
+use rusqlite::{Connection, OpenFlags, Transaction};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
@@ -274,23 +274,28 @@ fn evicted(transaction: &Transaction<'_>, class: Class) -> rusqlite::Result<u64>
 
 /// The ordinals that each class holds.
 fn held(transaction: &Transaction<'_>) -> rusqlite::Result<[Held; 3]> {
-    let mut all = [Held { first: 1, last: 0 }; 3];
-    for class in Class::ALL {
+    // One question: a step asks it whatever else it reads.
+    let ends = Class::ALL.map(|class| {
         let table = class.as_str();
-        let sql = format!("SELECT (SELECT min(ordinal) FROM {table}), (SELECT max(ordinal) FROM {table})");
-        let ends = transaction
-            .prepare_cached(&sql)?
-            .query_row([], |row| Ok((row.get::<_, Option<u64>>(0)?, row.get::<_, Option<u64>>(1)?)));
-        if let (Some(first), Some(last)) = ends.optional()?.unwrap_or_default() {
+        format!("(SELECT min(ordinal) FROM {table}), (SELECT max(ordinal) FROM {table})")
+    });
+    let sql = format!("SELECT {}", ends.join(", "));
+    let ends: [(Option<u64>, Option<u64>); 3] = transaction.prepare_cached(&sql)?.query_row([], |row| {
+        Ok([(row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?), (row.get(4)?, row.get(5)?)])
+    })?;
+    let mut all = [Held { first: 1, last: 0 }; 3];
+    for (class, ends) in Class::ALL.into_iter().zip(ends) {
+        all[class.index()] = match ends {
             // Only pages that are not this table's can say that.
-            if first > last || first == 0 {
+            (Some(first), Some(last)) if first > last || first == 0 => {
                 return Err(damaged("a class ends before it begins"));
             }
-            all[class.index()] = Held { first, last };
-        } else {
-            let last = evicted(transaction, class)?;
-            all[class.index()] = Held { first: last + 1, last };
-        }
+            (Some(first), Some(last)) => Held { first, last },
+            _ => {
+                let last = evicted(transaction, class)?;
+                Held { first: last + 1, last }
+            }
+        };
     }
     Ok(all)
 }

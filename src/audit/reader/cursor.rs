@@ -149,8 +149,7 @@ pub(super) struct Past {
 }
 
 impl Past {
-    pub(super) fn read(transaction: &Transaction<'_>, memory: &mut Memory) -> rusqlite::Result<Self> {
-        let held = held(transaction)?;
+    pub(super) fn of(transaction: &Transaction<'_>, memory: &mut Memory, held: [Held; 3]) -> rusqlite::Result<Self> {
         let base = transaction.prepare_cached("SELECT seq_base FROM ring")?.query_row([], |row| row.get(0)).map(Seq)?;
         let mut newest = base;
         for class in Class::ALL {
@@ -230,8 +229,9 @@ impl Reader {
     /// Begins a walk at a cursor.
     pub fn walk(&self, filter: &Filter, cursor: &Cursor, order: Order) -> Result<Walk, ReadError> {
         self.step(|transaction, memory| {
-            let past = Past::read(transaction, memory)?;
-            let mut scan = Scan::of(transaction, filter, order)?;
+            let held = held(transaction)?;
+            let past = Past::of(transaction, memory, held)?;
+            let mut scan = Scan::of(transaction, held, filter, order)?;
             // Nothing of this ring has such a seq.
             let is_beyond = cursor.after > Some(past.newest);
             let is_of_this_ring = !is_beyond && cursor.epoch.is_none_or(|epoch| epoch == scan.epoch());

@@ -80,8 +80,13 @@ impl Scan {
         self.left.each_ref().map(|left| left.end)
     }
 
-    pub(super) fn of(transaction: &Transaction<'_>, filter: &Filter, order: Order) -> rusqlite::Result<Self> {
-        let held = held(transaction)?;
+    /// A walk over those of the entries held that the filter lets through.
+    pub(super) fn of(
+        transaction: &Transaction<'_>,
+        held: [Held; 3],
+        filter: &Filter,
+        order: Order,
+    ) -> rusqlite::Result<Self> {
         let left = Class::ALL.map(|class| {
             let all = held[class.index()].range();
             if takes(filter, class) { all } else { all.start..all.start }
@@ -174,15 +179,13 @@ impl Search {
         (0..3).any(|class| self.unread_end[class] > self.evicted[class] + 1)
     }
 
+    /// Looks at the next piece of what is left, all of which is there.
     fn step(
         &mut self,
         transaction: &Transaction<'_>,
         memory: &mut Memory,
         visit: &mut dyn FnMut(&ServedEntry<'_>),
-    ) -> rusqlite::Result<Option<()>> {
-        if self.scan.catch_up(transaction)?.is_none() {
-            return Ok(None);
-        }
+    ) -> rusqlite::Result<()> {
         let mut piece = self.scan.piece(transaction, memory)?;
         let found = match &self.scan.predicate {
             Some(predicate) => count(transaction, memory, &piece, predicate)?,
@@ -198,7 +201,7 @@ impl Search {
             range.end = range.start;
         }
         self.scan.advance(&piece);
-        Ok(Some(()))
+        Ok(())
     }
 
     /// Visits what of a piece is part of the page, after so many that are not.
@@ -226,7 +229,7 @@ impl Search {
 impl Reader {
     /// Begins a walk over what the ring holds now.
     pub fn scan(&self, filter: &Filter, order: Order) -> Result<Scan, ReadError> {
-        self.step(|transaction, _| Scan::of(transaction, filter, order))
+        self.step(|transaction, _| Scan::of(transaction, held(transaction)?, filter, order))
     }
 
     /// Visits the next entries of a walk, `limit` at most. Fewer do not mean that it is done.
@@ -249,8 +252,9 @@ impl Reader {
         mut visit: impl FnMut(&ServedEntry<'_>),
     ) -> Result<Search, ReadError> {
         self.step(|transaction, memory| {
-            let scan = Scan::of(transaction, filter, Order::NewestFirst)?;
-            let as_of = Past::read(transaction, memory)?.newest;
+            let held = held(transaction)?;
+            let scan = Scan::of(transaction, held, filter, Order::NewestFirst)?;
+            let as_of = Past::of(transaction, memory, held)?.newest;
             let evicted = scan.done_up_to();
             let mut search = Search { scan, skip: offset, limit, as_of, evicted, unread_end: [0; 3], total: 0 };
             search.step(transaction, memory, &mut visit)?;
@@ -260,7 +264,10 @@ impl Reader {
 
     /// Goes on with a search.
     pub fn search_step(&self, search: &mut Search, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<(), ReadError> {
-        let step = self.step(|transaction, memory| search.step(transaction, memory, &mut visit))?;
+        let step = self.step(|transaction, memory| {
+            let Some(_) = search.scan.catch_up(transaction)? else { return Ok(None) };
+            search.step(transaction, memory, &mut visit).map(Some)
+        })?;
         step.ok_or_else(|| self.moved())
     }
 
