@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -21,47 +21,53 @@ use crate::audit::budget::{PAGE_BYTES, WAL_MAX_BYTES};
 const PAGE: usize = PAGE_BYTES as usize;
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
+const FRAME_BYTES: u64 = FRAME_HEADER as u64 + PAGE_BYTES;
 /// The first word of a WAL; its last bit says in which order the bytes of a word are summed.
 const MAGIC: u32 = 0x377f_0682;
 
 /// Whether the WAL of a database ends before its end. False where there is none.
 pub(super) fn is_damaged(wal: &Path, database: &Path) -> io::Result<bool> {
-    let mut bytes = Vec::new();
-    match File::open(wal) {
-        Ok(file) => file.take(WAL_MAX_BYTES).read_to_end(&mut bytes)?,
+    let file = match File::open(wal) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    let Some(wal) = Wal::new(&bytes) else {
+    let Some(wal) = Wal::of(&file)? else {
         return Ok(false);
     };
-    Ok(wal.ends_early() && !(wal.salts.is_none() && wal.is_all_in(&File::open(database)?)?))
+    Ok(wal.ends_early()? && !(wal.salts.is_none() && wal.is_all_in(&File::open(database)?)?))
 }
 
-/// A WAL as it lies on the disk.
-struct Wal<'a> {
-    frames: Vec<Frame<'a>>,
+/// A WAL as it lies on the disk. It is read a frame at a time: what an agent takes of memory as it starts, it keeps.
+struct Wal<'f> {
+    file: &'f File,
+    frames: u64,
     /// The salts of its present turn, and whether sums are of words with the highest byte first. None: the header is not right.
     salts: Option<((u32, u32), bool)>,
     header_sum: (u32, u32),
 }
 
-impl<'a> Wal<'a> {
+impl<'f> Wal<'f> {
     /// None where there is less than a header.
-    fn new(bytes: &'a [u8]) -> Option<Self> {
-        let (header, frames) = bytes.split_at_checked(HEADER)?;
-        let magic = word(header, 0);
+    fn of(file: &'f File) -> io::Result<Option<Self>> {
+        let Some(bytes) = file.metadata()?.len().min(WAL_MAX_BYTES).checked_sub(HEADER as u64) else { return Ok(None) };
+        let mut header = [0; HEADER];
+        file.read_exact_at(&mut header, 0)?;
+        let magic = word(&header, 0);
         let is_big_endian = magic & 1 == 1;
-        let header_sum = (word(header, 24), word(header, 28));
-        let is_sound = magic & !1 == MAGIC && summed((0, 0), &header[..HEADER - 8], is_big_endian) == header_sum;
-        Some(Self {
-            frames: frames.chunks_exact(FRAME_HEADER + PAGE).map(Frame).collect(),
-            salts: is_sound.then(|| ((word(header, 16), word(header, 20)), is_big_endian)),
-            header_sum,
-        })
+        let header_sum = (word(&header, 24), word(&header, 28));
+        let is_sound = magic & !1 == MAGIC && summed((0, 0), &header[..24], is_big_endian) == header_sum;
+        let salts = is_sound.then(|| ((word(&header, 16), word(&header, 20)), is_big_endian));
+        Ok(Some(Self { file, frames: bytes / FRAME_BYTES, salts, header_sum }))
     }
 
-    fn follows(&self, sum: (u32, u32), frame: &Frame<'_>) -> bool {
+    fn frame(&self, number: u64) -> io::Result<Frame> {
+        let mut frame = Frame(Box::new([0; FRAME_HEADER + PAGE]));
+        self.file.read_exact_at(&mut frame.0[..], HEADER as u64 + number * FRAME_BYTES)?;
+        Ok(frame)
+    }
+
+    fn follows(&self, sum: (u32, u32), frame: &Frame) -> bool {
         match self.salts {
             // Frames with other salts are of an earlier turn, which has been moved into the database.
             Some((salts, is_big_endian)) => frame.salts() == salts && frame.follows(sum, is_big_endian),
@@ -69,54 +75,73 @@ impl<'a> Wal<'a> {
         }
     }
 
-    /// Whether the second of two frames goes on from the first.
-    fn goes_on(&self, pair: &[Frame<'_>]) -> bool {
-        pair[0].salts() == pair[1].salts() && self.follows(pair[0].sum(), &pair[1])
+    /// Whether a frame goes on from the one before it.
+    fn goes_on(&self, before: &Frame, frame: &Frame) -> bool {
+        before.salts() == frame.salts() && self.follows(before.sum(), frame)
     }
 
-    fn ends_early(&self) -> bool {
-        let mut sum = self.header_sum;
-        let right = self.frames.iter().take_while(|frame| {
-            let is_right = self.salts.is_some() && self.follows(sum, frame);
-            sum = frame.sum();
-            is_right
-        });
-        let right = right.count();
-        self.frames[right..].windows(2).any(|pair| pair[0].ends_transaction() && self.goes_on(pair))
+    fn ends_early(&self) -> io::Result<bool> {
+        let (mut is_right, mut sum) = (self.salts.is_some(), self.header_sum);
+        let mut before: Option<Frame> = None;
+        for number in 0..self.frames {
+            let frame = self.frame(number)?;
+            if is_right {
+                is_right = self.follows(sum, &frame);
+                sum = frame.sum();
+            } else if before.is_some_and(|before| before.ends_transaction() && self.goes_on(&before, &frame)) {
+                return Ok(true);
+            }
+            before = (!is_right).then_some(frame);
+        }
+        Ok(false)
     }
 
     /// Whether all that its frames hold is in the database: of each run of frames that follow each other the last of each page, up to
     /// where the last transaction ends.
     fn is_all_in(&self, database: &File) -> io::Result<bool> {
-        let mut from = 0;
-        while from < self.frames.len() {
-            let linked = self.frames[from..].windows(2).take_while(|pair| self.goes_on(pair)).count();
-            let run = &self.frames[from..=from + linked];
-            let ended = run.iter().rposition(Frame::ends_transaction).map_or(0, |last| last + 1);
-            // Where a page stands twice, the later one counts.
-            let pages: BTreeMap<_, _> = run[..ended].iter().map(|frame| (frame.page_number(), frame.page())).collect();
-            let mut stored = [0; PAGE];
-            for (number, page) in pages {
-                let at = u64::from(number.saturating_sub(1)) * PAGE_BYTES;
-                match database.read_exact_at(&mut stored, at) {
-                    Ok(()) if stored == *page => {}
-                    Ok(()) => return Ok(false),
-                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-                    Err(error) => return Err(error),
+        // Where a page stands twice, the later one counts.
+        let (mut ended, mut open) = (BTreeMap::new(), Vec::new());
+        let mut before: Option<Frame> = None;
+        for number in 0..self.frames {
+            let frame = self.frame(number)?;
+            if before.is_some_and(|before| !self.goes_on(&before, &frame)) {
+                if !self.are_in(&ended, database)? {
+                    return Ok(false);
                 }
+                ended.clear();
+                open.clear();
             }
-            from += linked + 1;
+            open.push((frame.page_number(), number));
+            if frame.ends_transaction() {
+                ended.extend(open.drain(..));
+            }
+            before = Some(frame);
+        }
+        self.are_in(&ended, database)
+    }
+
+    /// Whether pages are in the database as these frames have them.
+    fn are_in(&self, frames: &BTreeMap<u32, u64>, database: &File) -> io::Result<bool> {
+        let mut stored = [0; PAGE];
+        for (page, &number) in frames {
+            let at = u64::from(page.saturating_sub(1)) * PAGE_BYTES;
+            match database.read_exact_at(&mut stored, at) {
+                Ok(()) if stored == *self.frame(number)?.page() => {}
+                Ok(()) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
         Ok(true)
     }
 }
 
 /// A page in the WAL, and its header before it.
-struct Frame<'a>(&'a [u8]);
+struct Frame(Box<[u8; FRAME_HEADER + PAGE]>);
 
-impl Frame<'_> {
+impl Frame {
     fn page_number(&self) -> u32 {
-        word(self.0, 0)
+        word(&self.0[..], 0)
     }
 
     fn page(&self) -> &[u8] {
@@ -124,15 +149,15 @@ impl Frame<'_> {
     }
 
     fn ends_transaction(&self) -> bool {
-        word(self.0, 4) != 0
+        word(&self.0[..], 4) != 0
     }
 
     fn salts(&self) -> (u32, u32) {
-        (word(self.0, 8), word(self.0, 12))
+        (word(&self.0[..], 8), word(&self.0[..], 12))
     }
 
     fn sum(&self) -> (u32, u32) {
-        (word(self.0, 16), word(self.0, 20))
+        (word(&self.0[..], 16), word(&self.0[..], 20))
     }
 
     /// Whether its sum goes on from that of the frame before it.
@@ -159,13 +184,16 @@ fn summed((mut even, mut odd): (u32, u32), bytes: &[u8], is_big_endian: bool) ->
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write as _;
 
     use rusqlite::Connection;
 
     use super::*;
 
     fn ends_early(wal: &[u8]) -> bool {
-        Wal::new(wal).is_some_and(|wal| wal.ends_early())
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(wal).unwrap();
+        Wal::of(&file).unwrap().is_some_and(|wal| wal.ends_early().unwrap())
     }
 
     /// A WAL of some transactions of a few frames each.
@@ -189,7 +217,7 @@ mod tests {
 
     /// Where the last transaction begins.
     fn last(wal: &[u8]) -> usize {
-        let ends: Vec<_> = frames(wal).filter(|&at| Frame(&wal[at..]).ends_transaction()).collect();
+        let ends: Vec<_> = frames(wal).filter(|&at| word(&wal[at..], 4) != 0).collect();
         ends[ends.len() - 2] + FRAME_HEADER + PAGE
     }
 
