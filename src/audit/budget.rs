@@ -7,7 +7,7 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 pub(super) const RING_MIN_BYTES: u64 = 1024 * 1024;
 
 /// What a frame of the WAL takes: a page and its header.
-const FRAME_BYTES: u64 = PAGE_BYTES + 24;
+pub(super) const FRAME_BYTES: u64 = PAGE_BYTES + 24;
 /// One region of the WAL's index serves 4,062 frames, more than any WAL here has.
 const SHM_BYTES: u64 = 32 * 1024;
 /// The least and the most that a WAL may take, however small or large the ring.

@@ -275,12 +275,10 @@ fn evicted(transaction: &Transaction<'_>, class: Class) -> rusqlite::Result<u64>
 /// The ordinals that each class holds.
 fn held(transaction: &Transaction<'_>) -> rusqlite::Result<[Held; 3]> {
     // One question: a step asks it whatever else it reads.
-    let ends = Class::ALL.map(|class| {
-        let table = class.as_str();
-        format!("(SELECT min(ordinal) FROM {table}), (SELECT max(ordinal) FROM {table})")
-    });
-    let sql = format!("SELECT {}", ends.join(", "));
-    let ends: [(Option<u64>, Option<u64>); 3] = transaction.prepare_cached(&sql)?.query_row([], |row| {
+    const ENDS: &str = "SELECT (SELECT min(ordinal) FROM change), (SELECT max(ordinal) FROM change), \
+        (SELECT min(ordinal) FROM read), (SELECT max(ordinal) FROM read), \
+        (SELECT min(ordinal) FROM denied), (SELECT max(ordinal) FROM denied)";
+    let ends: [(Option<u64>, Option<u64>); 3] = transaction.prepare_cached(ENDS)?.query_row([], |row| {
         Ok([(row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?), (row.get(4)?, row.get(5)?)])
     })?;
     let mut all = [Held { first: 1, last: 0 }; 3];

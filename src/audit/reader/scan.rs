@@ -179,8 +179,9 @@ impl Search {
         (0..3).any(|class| self.unread_end[class] > self.evicted[class] + 1)
     }
 
-    /// Looks at the next piece of what is left, all of which is there.
-    fn step(
+    /// Looks at the next piece of what is left. To be called where it is known that all of that is there: at the beginning, and behind
+    /// [`Scan::catch_up`] in the same transaction.
+    fn look_on(
         &mut self,
         transaction: &Transaction<'_>,
         memory: &mut Memory,
@@ -257,7 +258,7 @@ impl Reader {
             let as_of = Past::of(transaction, memory, held)?.newest;
             let evicted = scan.done_up_to();
             let mut search = Search { scan, skip: offset, limit, as_of, evicted, unread_end: [0; 3], total: 0 };
-            search.step(transaction, memory, &mut visit)?;
+            search.look_on(transaction, memory, &mut visit)?;
             Ok(search)
         })
     }
@@ -266,7 +267,7 @@ impl Reader {
     pub fn search_step(&self, search: &mut Search, mut visit: impl FnMut(&ServedEntry<'_>)) -> Result<(), ReadError> {
         let step = self.step(|transaction, memory| {
             let Some(_) = search.scan.catch_up(transaction)? else { return Ok(None) };
-            search.step(transaction, memory, &mut visit).map(Some)
+            search.look_on(transaction, memory, &mut visit).map(Some)
         })?;
         step.ok_or_else(|| self.moved())
     }

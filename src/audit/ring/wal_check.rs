@@ -15,13 +15,12 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use crate::audit::budget::{PAGE_BYTES, WAL_MAX_BYTES};
+use crate::audit::budget::{FRAME_BYTES, PAGE_BYTES, WAL_MAX_BYTES};
 
 #[expect(clippy::cast_possible_truncation, reason = "a page is smaller than any address space")]
 const PAGE: usize = PAGE_BYTES as usize;
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
-const FRAME_BYTES: u64 = FRAME_HEADER as u64 + PAGE_BYTES;
 /// The first word of a WAL; its last bit says in which order the bytes of a word are summed.
 const MAGIC: u32 = 0x377f_0682;
 
@@ -41,7 +40,6 @@ pub(super) fn is_damaged(wal: &Path, database: &Path) -> io::Result<bool> {
 /// A WAL as it lies on the disk. It is read a frame at a time: what an agent takes of memory as it starts, it keeps.
 struct Wal<'f> {
     file: &'f File,
-    frames: u64,
     /// The salts of its present turn, and whether sums are of words with the highest byte first. None: the header is not right.
     salts: Option<((u32, u32), bool)>,
     header_sum: (u32, u32),
@@ -50,21 +48,28 @@ struct Wal<'f> {
 impl<'f> Wal<'f> {
     /// None where there is less than a header.
     fn of(file: &'f File) -> io::Result<Option<Self>> {
-        let Some(bytes) = file.metadata()?.len().min(WAL_MAX_BYTES).checked_sub(HEADER as u64) else { return Ok(None) };
         let mut header = [0; HEADER];
-        file.read_exact_at(&mut header, 0)?;
+        if !is_read(file, &mut header, 0)? {
+            return Ok(None);
+        }
         let magic = word(&header, 0);
         let is_big_endian = magic & 1 == 1;
         let header_sum = (word(&header, 24), word(&header, 28));
-        let is_sound = magic & !1 == MAGIC && summed((0, 0), &header[..24], is_big_endian) == header_sum;
+        let is_sound = magic & !1 == MAGIC && summed((0, 0), &header[..HEADER - 8], is_big_endian) == header_sum;
         let salts = is_sound.then(|| ((word(&header, 16), word(&header, 20)), is_big_endian));
-        Ok(Some(Self { file, frames: bytes / FRAME_BYTES, salts, header_sum }))
+        Ok(Some(Self { file, salts, header_sum }))
     }
 
-    fn frame(&self, number: u64) -> io::Result<Frame> {
+    /// The frame with that number, from 0 on. None: the file ends before its end.
+    fn frame(&self, number: u64) -> io::Result<Option<Frame>> {
+        let at = HEADER as u64 + number * FRAME_BYTES;
         let mut frame = Frame(Box::new([0; FRAME_HEADER + PAGE]));
-        self.file.read_exact_at(&mut frame.0[..], HEADER as u64 + number * FRAME_BYTES)?;
-        Ok(frame)
+        let is_whole = at + FRAME_BYTES <= WAL_MAX_BYTES && is_read(self.file, &mut frame.0[..], at)?;
+        Ok(is_whole.then_some(frame))
+    }
+
+    fn frames(&self) -> impl Iterator<Item = io::Result<Frame>> {
+        (0..).map_while(|number| self.frame(number).transpose())
     }
 
     fn follows(&self, sum: (u32, u32), frame: &Frame) -> bool {
@@ -83,8 +88,8 @@ impl<'f> Wal<'f> {
     fn ends_early(&self) -> io::Result<bool> {
         let (mut is_right, mut sum) = (self.salts.is_some(), self.header_sum);
         let mut before: Option<Frame> = None;
-        for number in 0..self.frames {
-            let frame = self.frame(number)?;
+        for frame in self.frames() {
+            let frame = frame?;
             if is_right {
                 is_right = self.follows(sum, &frame);
                 sum = frame.sum();
@@ -102,8 +107,8 @@ impl<'f> Wal<'f> {
         // Where a page stands twice, the later one counts.
         let (mut ended, mut open) = (BTreeMap::new(), Vec::new());
         let mut before: Option<Frame> = None;
-        for number in 0..self.frames {
-            let frame = self.frame(number)?;
+        for (number, frame) in (0..).zip(self.frames()) {
+            let frame = frame?;
             if before.is_some_and(|before| !self.goes_on(&before, &frame)) {
                 if !self.are_in(&ended, database)? {
                     return Ok(false);
@@ -125,11 +130,9 @@ impl<'f> Wal<'f> {
         let mut stored = [0; PAGE];
         for (page, &number) in frames {
             let at = u64::from(page.saturating_sub(1)) * PAGE_BYTES;
-            match database.read_exact_at(&mut stored, at) {
-                Ok(()) if stored == *self.frame(number)?.page() => {}
-                Ok(()) => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-                Err(error) => return Err(error),
+            let is_stored = is_read(database, &mut stored, at)?;
+            if !is_stored || self.frame(number)?.is_none_or(|frame| *frame.page() != stored) {
+                return Ok(false);
             }
         }
         Ok(true)
@@ -164,6 +167,15 @@ impl Frame {
     fn follows(&self, before: (u32, u32), is_big_endian: bool) -> bool {
         let sum = summed(before, &self.0[..8], is_big_endian);
         summed(sum, self.page(), is_big_endian) == self.sum()
+    }
+}
+
+/// Whether a file has as many bytes there. It may have become shorter since it was looked at.
+fn is_read(file: &File, bytes: &mut [u8], at: u64) -> io::Result<bool> {
+    match file.read_exact_at(bytes, at) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -262,19 +274,25 @@ mod tests {
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)")
             .unwrap();
         (0..5).for_each(|_| assert_eq!(add(), 1));
-        let torn = |dir: &Path| {
-            let mut bytes = fs::read(path.with_file_name("db-wal")).unwrap();
+        let wal = || fs::read(path.with_file_name("db-wal")).unwrap();
+        let is_damaged = |mut bytes: Vec<u8>| {
             bytes[..HEADER].fill(0xff);
-            let wal = dir.join("torn-wal");
-            fs::write(&wal, bytes).unwrap();
-            is_damaged(&wal, &path).unwrap()
+            let torn = dir.path().join("torn-wal");
+            fs::write(&torn, bytes).unwrap();
+            is_damaged(&torn, &path).unwrap()
         };
-        assert!(torn(dir.path()), "the database has none of it");
+        let before = wal();
+        assert!(is_damaged(before.clone()), "the database has none of it");
         let moved = "PRAGMA wal_checkpoint(FULL)";
         connection.query_row(moved, [], |row| row.get::<_, i64>(0)).unwrap();
-        assert!(!torn(dir.path()), "the database has all of it");
+        assert!(!is_damaged(wal()), "the database has all of it");
         // The WAL has started again: what it holds now is not in the database.
         (0..2).for_each(|_| assert_eq!(add(), 1));
-        assert!(torn(dir.path()), "the database lacks the new turn");
+        assert!(is_damaged(wal()), "the database lacks the new turn");
+        let (after, mut begun) = (wal(), before);
+        let end = frames(&after).find(|&at| word(&after[at..], 4) != 0).unwrap();
+        assert!(end > HEADER && end < begun.len(), "its first transaction has several frames");
+        begun[..end].copy_from_slice(&after[..end]);
+        assert!(!is_damaged(begun), "of the new turn no transaction had ended");
     }
 }
