@@ -3,7 +3,6 @@
 #
 # Leaves target/TARGET/dist/nodeaudit, stripped, and nodeaudit.debug with its symbols beside it (gdb finds them by the build ID), and
 # prints the sizes. Needs Debian 12; installs what it lacks. The same can be built with `cross`, in a container: see cross.toml.
-# PROFILE=quick leaves target/TARGET/quick/nodeaudit instead, in a third of the time: larger and slower, for tests alone.
 #
 # No server for Rust toolchains is asked: Debian's compiler builds the standard library along with the rest, zig is compiler and
 # linker for C and brings musl for every target. cargo-auditable has the binary hold the list of the crates that it is made of, so that what
@@ -24,7 +23,6 @@ zig_version=0.13.0
 zigbuild_version=0.24.1
 auditable_version=0.7.4
 
-profile=${PROFILE:-dist}
 tools=$PWD/target/ci-tools
 
 install_tools() {
@@ -49,7 +47,7 @@ install_tools() {
 
 build() { # TARGET
   local target=$1
-  local folder=target/$target/$profile
+  local folder=target/$target/dist
   local cargo_home=${CARGO_HOME:-$HOME/.cargo}
   # Nothing of the machine that builds gets into the binary: the same commit gives the same bytes in any folder.
   local here=$PWD
@@ -68,8 +66,8 @@ build() { # TARGET
   env PATH="$tools/bin:$PATH" RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1 \
     CARGO_ENCODED_RUSTFLAGS="$(IFS=$'\x1f' && echo "${flags[*]}")" \
     "$variable=-ffile-prefix-map=$cargo_home/registry/src=registry -ffile-prefix-map=$here=nodeaudit $no_unwinding" \
-    "CARGO_PROFILE_${profile^^}_DEBUG=line-tables-only" "CARGO_PROFILE_${profile^^}_STRIP=none" \
-    cargo-auditable auditable zigbuild --locked --profile "$profile" --target "$target" -Zbuild-std=std,panic_unwind \
+    CARGO_PROFILE_DIST_DEBUG=line-tables-only CARGO_PROFILE_DIST_STRIP=none \
+    cargo-auditable auditable zigbuild --locked --profile dist --target "$target" -Zbuild-std=std,panic_unwind \
     -Zbuild-std-features=panic-unwind,backtrace-trace-only,optimize_for_size --bin nodeaudit
 
   llvm-objcopy --only-keep-debug "$folder/nodeaudit" "$folder/nodeaudit.debug"

@@ -274,7 +274,7 @@ fn evicted(transaction: &Transaction<'_>, class: Class) -> rusqlite::Result<u64>
 
 /// The ordinals that each class holds.
 fn held(transaction: &Transaction<'_>) -> rusqlite::Result<[Held; 3]> {
-    // One question: a step asks it whatever else it reads.
+    // One question, because a step asks it whatever else it reads; in the order of `Class::ALL`.
     const ENDS: &str = "SELECT (SELECT min(ordinal) FROM change), (SELECT max(ordinal) FROM change), \
         (SELECT min(ordinal) FROM read), (SELECT max(ordinal) FROM read), \
         (SELECT min(ordinal) FROM denied), (SELECT max(ordinal) FROM denied)";

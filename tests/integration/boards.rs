@@ -1,7 +1,7 @@
 //! The binaries that ship, those for ARM boards under qemu-user: they serve and record, and a ring goes from one architecture to another.
 //!
-//! They are those that `packaging/cross-build.sh` has left in the target folder; where it was called twice for a target, the last. How fast
-//! they are and what they take of memory can't be told under qemu.
+//! They are those that `packaging/cross-build.sh` has left in the target folder. How fast they are and what they take of memory
+//! can't be told under qemu.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -91,9 +91,7 @@ fn the_targets_built_in_containers_are_those_built_without() {
 /// The binary for that target; none where it was not built or can't be run, which is said loudly.
 fn built_for(target: &str, qemu: Option<&str>) -> Option<PathBuf> {
     let folder = Path::new(BINARY).ancestors().nth(2).unwrap();
-    let built = ["quick", "dist"].map(|profile| folder.join(target).join(profile).join("nodeaudit"));
-    let built_at = |binary: &PathBuf| fs::metadata(binary).and_then(|metadata| metadata.modified()).ok();
-    let binary = built.into_iter().max_by_key(built_at).expect("there are two");
+    let binary = folder.join(target).join("dist/nodeaudit");
     for needed in [binary.as_path()].into_iter().chain(qemu.map(Path::new)) {
         if !needed.exists() {
             skipped(&format!("{target}: there is no {}", needed.display()));

@@ -63,8 +63,8 @@ impl<'f> Wal<'f> {
     /// The frame with that number, from 0 on. None: the file ends before its end.
     fn frame(&self, number: u64) -> io::Result<Option<Frame>> {
         let at = HEADER as u64 + number * FRAME_BYTES;
-        let mut frame = Frame(Box::new([0; FRAME_HEADER + PAGE]));
-        let is_whole = at + FRAME_BYTES <= WAL_MAX_BYTES && is_read(self.file, &mut frame.0[..], at)?;
+        let mut frame = Frame(vec![0; FRAME_HEADER + PAGE]);
+        let is_whole = at + FRAME_BYTES <= WAL_MAX_BYTES && is_read(self.file, &mut frame.0, at)?;
         Ok(is_whole.then_some(frame))
     }
 
@@ -140,11 +140,11 @@ impl<'f> Wal<'f> {
 }
 
 /// A page in the WAL, and its header before it.
-struct Frame(Box<[u8; FRAME_HEADER + PAGE]>);
+struct Frame(Vec<u8>);
 
 impl Frame {
     fn page_number(&self) -> u32 {
-        word(&self.0[..], 0)
+        word(&self.0, 0)
     }
 
     fn page(&self) -> &[u8] {
@@ -152,15 +152,15 @@ impl Frame {
     }
 
     fn ends_transaction(&self) -> bool {
-        word(&self.0[..], 4) != 0
+        word(&self.0, 4) != 0
     }
 
     fn salts(&self) -> (u32, u32) {
-        (word(&self.0[..], 8), word(&self.0[..], 12))
+        (word(&self.0, 8), word(&self.0, 12))
     }
 
     fn sum(&self) -> (u32, u32) {
-        (word(&self.0[..], 16), word(&self.0[..], 20))
+        (word(&self.0, 16), word(&self.0, 20))
     }
 
     /// Whether its sum goes on from that of the frame before it.
