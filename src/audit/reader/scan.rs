@@ -289,3 +289,52 @@ fn cut(transaction: &Transaction<'_>, memory: &mut Memory, span: &Span, count: u
     })?;
     Ok([0, 1, 2].map(|class: usize| span[class].end - above[class]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::entry::Entry;
+    use crate::audit::ring::{Record, Ring, RingOptions};
+
+    #[test]
+    fn a_search_goes_on_with_what_is_left_of_the_ring_in_which_it_began() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = RingOptions {
+            state_dir: folder.path().to_owned(),
+            max_entries: 20_000,
+            max_bytes: 64 << 20,
+            guarantee_percent: [40, 30, 20],
+            boot_id: Uuid::nil(),
+            started_ms: 0,
+        };
+        let mut ring = Ring::open(&options).unwrap();
+        let reader = Reader::new(&options.state_dir, ring.gate());
+        let store = |ring: &mut Ring, entries| {
+            let last = ring.last_seq().unwrap().0;
+            let class = |seq| if seq % 2 == 0 { Class::Read } else { Class::Denied };
+            let record = |seq| Record::Entry(Seq(seq), Entry::plain(class(seq)), None);
+            ring.store(&(last + 1..=last + entries).map(record).collect::<Vec<_>>()).unwrap();
+        };
+        // In steps, because nothing meets it.
+        let filter = Filter { min_duration_ms: Some(1), ..Filter::default() };
+        let begin = || {
+            let search = reader.search(&filter, 20, 0, |_| {}).unwrap();
+            assert!(!search.is_done(), "there is more than a step looks at");
+            search
+        };
+
+        (0..10).for_each(|_| store(&mut ring, 2_000));
+        let mut search = begin();
+        // What the next step would look at.
+        (0..3).for_each(|_| store(&mut ring, 2_000));
+        while !search.is_done() {
+            reader.search_step(&mut search, |_| {}).unwrap();
+        }
+
+        let mut search = begin();
+        ring.gate().report_damage("a test says so".to_owned());
+        store(&mut ring, 1);
+        let on_another_ring = reader.search_step(&mut search, |_| {});
+        assert!(matches!(on_another_ring, Err(ReadError::Moved { .. })), "{on_another_ring:?}");
+    }
+}
