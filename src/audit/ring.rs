@@ -93,6 +93,22 @@ impl RingOptions {
     }
 }
 
+#[cfg(test)]
+impl RingOptions {
+    /// So many entries, and bytes for them, in a folder: what tests open rings with.
+    pub(super) fn plain(state_dir: &std::path::Path, max_entries: u64) -> Self {
+        let (boot_id, guarantee_percent) = (Uuid::nil(), [40, 30, 20]);
+        Self {
+            state_dir: state_dir.into(),
+            max_entries,
+            max_bytes: 64 << 20,
+            guarantee_percent,
+            boot_id,
+            started_ms: 0,
+        }
+    }
+}
+
 /// An open ring.
 #[derive(Debug)]
 pub struct Ring {

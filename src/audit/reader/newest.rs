@@ -21,8 +21,6 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::audit::class::Class;
     use crate::audit::entry::{Entry, Seq};
@@ -45,14 +43,7 @@ mod tests {
     #[test]
     fn the_newest_entries_are_kept_while_pages_are_read_and_only_as_long_as_it_is_sure_what_the_file_holds() {
         let folder = tempfile::tempdir().unwrap();
-        let options = RingOptions {
-            state_dir: folder.path().to_owned(),
-            max_entries: 1_000,
-            max_bytes: 8 << 20,
-            guarantee_percent: [40, 30, 20],
-            boot_id: Uuid::nil(),
-            started_ms: 0,
-        };
+        let options = RingOptions::plain(folder.path(), 1_000);
         let mut ring = Ring::open(&options).unwrap();
         let reader = Reader::new(&options.state_dir, ring.gate());
         store(&mut ring, 50);

@@ -299,14 +299,7 @@ mod tests {
     #[test]
     fn a_search_goes_on_with_what_is_left_of_the_ring_in_which_it_began() {
         let folder = tempfile::tempdir().unwrap();
-        let options = RingOptions {
-            state_dir: folder.path().to_owned(),
-            max_entries: 20_000,
-            max_bytes: 64 << 20,
-            guarantee_percent: [40, 30, 20],
-            boot_id: Uuid::nil(),
-            started_ms: 0,
-        };
+        let options = RingOptions::plain(folder.path(), 20_000);
         let mut ring = Ring::open(&options).unwrap();
         let reader = Reader::new(&options.state_dir, ring.gate());
         let store = |ring: &mut Ring, entries| {
