@@ -13,6 +13,7 @@ mod peers;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::PayloadError;
@@ -127,7 +128,7 @@ where
         idle: Duration::from_secs(limits.keep_alive_s) + head_timeout,
     };
     let write_timeout = Duration::from_millis(limits.write_timeout_ms);
-    let door = Door::new(limits.max_connections_per_peer, local_peers, deadlines, write_timeout, tls, writer);
+    let door = Arc::new(Door::new(limits.max_connections_per_peer, local_peers, deadlines, write_timeout, tls, writer));
     let http = |address: SocketAddr| {
         let (stopping, app) = (stopping.clone(), app.clone());
         move || {
@@ -170,17 +171,17 @@ where
     };
     for listener in listeners.tcp {
         let address = listener.local_addr()?;
-        let (door, http) = (door.clone(), http(address));
+        let (door, http) = (Arc::clone(&door), http(address));
         server = server.listen(address.to_string(), listener, move || {
-            let door = door.clone();
-            fn_service(move |stream: TcpStream| door.clone().enter(stream)).and_then(http())
+            let door = Arc::clone(&door);
+            fn_service(move |stream: TcpStream| Arc::clone(&door).enter(stream)).and_then(http())
         })?;
     }
     for listener in listeners.local {
-        let (door, http) = (door.clone(), http((Ipv4Addr::LOCALHOST, 0).into()));
+        let (door, http) = (Arc::clone(&door), http((Ipv4Addr::LOCALHOST, 0).into()));
         server = server.listen_uds("unix", listener.into_listener(), move || {
-            let door = door.clone();
-            fn_service(move |stream: UnixStream| door.clone().enter_locally(stream)).and_then(http())
+            let door = Arc::clone(&door);
+            fn_service(move |stream: UnixStream| Arc::clone(&door).enter_locally(stream)).and_then(http())
         })?;
     }
     Ok(server.run())

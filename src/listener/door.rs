@@ -45,7 +45,6 @@ const COME_BACK: &str = "Retry-After: 1\r\n";
 type Connection = (Watched<Channel>, Protocol, Option<SocketAddr>);
 
 /// Where connections come in.
-#[derive(Clone)]
 pub(super) struct Door {
     peers: Peers,
     local_peers: LocalPeers,
@@ -71,14 +70,15 @@ impl Door {
         Self { peers: Peers::new(max_per_peer), local_peers, deadlines, write_timeout, tls, refusing, writer }
     }
 
-    /// Has a connection watched, or refuses it.
-    pub(super) async fn enter(self, stream: TcpStream) -> Result<Connection, DispatchError> {
+    /// Has a connection watched, or refuses it. Each connection has room for this twice for as long as it lives: what is not there for
+    /// every one of them is in a box, gone when it is done.
+    pub(super) async fn enter(self: Arc<Self>, stream: TcpStream) -> Result<Connection, DispatchError> {
         // A peer that has gone already has no address any more; what it sent can be read all the same.
         let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let source_ip = peer.ip().to_canonical();
         let Some(place) = self.peers.admit(source_ip) else {
             if self.tls.is_none() {
-                self.turn_away(stream, &source_ip.into()).await;
+                Box::pin(self.turn_away(stream, &source_ip.into())).await;
             } else {
                 // Nobody could read an answer before a handshake, which is just what is not to be paid for.
                 let why = Unserved::Handshake("the peer has as many connections as it may have");
@@ -90,15 +90,16 @@ impl Door {
         let _ = stream.set_nodelay(true);
         let stream = PeerStream::new(Socket::Tcp(stream), place, self.write_timeout);
         let channel = match self.tls.as_ref().map(Live::get) {
-            Some(tls) => self.shake_hands(&tls, stream, source_ip).await.ok_or_else(refused)?,
+            Some(tls) => Box::pin(self.shake_hands(&tls, stream, source_ip)).await.ok_or_else(refused)?,
             None => Channel::Plain(stream),
         };
-        let watched = Watched::new(channel, source_ip.into(), self.deadlines, self.writer, SECURITY_LINES.as_bytes());
+        let watched =
+            Watched::new(channel, source_ip.into(), self.deadlines, self.writer.clone(), SECURITY_LINES.as_bytes());
         Ok((watched, Protocol::Http1, Some(peer)))
     }
 
     /// The same for a process of this node. Whom nothing is known of, because the node's files can't be read, is refused.
-    pub(super) async fn enter_locally(self, stream: UnixStream) -> Result<Connection, DispatchError> {
+    pub(super) async fn enter_locally(self: Arc<Self>, stream: UnixStream) -> Result<Connection, DispatchError> {
         let peers = self.local_peers.clone();
         let identified = tokio::task::spawn_blocking(move || peers.identify(&stream).map(|peer| (stream, peer))).await;
         let (stream, peer) = identified.map_err(io::Error::other).flatten().map_err(|error| {
@@ -107,13 +108,13 @@ impl Door {
         })?;
         let origin = origin_of(&peer);
         let Some(place) = self.peers.admit(peer.counted()) else {
-            self.turn_away(stream, &origin).await;
+            Box::pin(self.turn_away(stream, &origin)).await;
             return Err(refused());
         };
         // As a TCP socket has it from its listener. A socket that refuses works all the same.
         let _ = setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER_BYTES);
         let channel = Channel::Plain(PeerStream::new(Socket::Unix(stream, peer), place, self.write_timeout));
-        let watched = Watched::new(channel, origin, self.deadlines, self.writer, SECURITY_LINES.as_bytes());
+        let watched = Watched::new(channel, origin, self.deadlines, self.writer.clone(), SECURITY_LINES.as_bytes());
         Ok((watched, Protocol::Http1, None))
     }
 
