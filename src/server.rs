@@ -36,6 +36,14 @@ pub enum ServerError {
     /// What the configuration asks for can't be had.
     #[error(transparent)]
     Part(#[from] PartError),
+    /// A socket that was passed is where tokens could be read on their way, and nobody has allowed that.
+    #[error(
+        "{address}, which the service manager passed, is not a loopback address, and there is no TLS: see server.plaintext"
+    )]
+    Plaintext {
+        /// What it is bound to.
+        address: SocketAddr,
+    },
     /// The system does not tell the agent of signals.
     #[error("can't listen for signals")]
     Signal(#[source] io::Error),
@@ -126,6 +134,9 @@ impl Server {
         listener::reserve_files(config.server.max_connections);
         let bound =
             listeners.tcp.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        if let Some(&address) = bound.iter().find(|&&address| config.refuses_plaintext_at(address)) {
+            return Err(ServerError::Plaintext { address });
+        }
         for address in bound.iter().filter(|address| !address.ip().is_loopback() && !config.tls.is_on()) {
             log::warn!(
                 "{address} is not a loopback address, and there is no TLS: tokens can be read on their way (server.plaintext)"

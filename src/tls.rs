@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::crypto::ring::sign::any_supported_type;
@@ -158,9 +158,12 @@ impl Tls {
         self.timeout
     }
 
-    /// Shakes hands.
-    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<TlsStream<S>, Refused> {
-        match timeout(self.timeout, self.acceptor.accept(stream)).await {
+    /// Shakes hands until `deadline`.
+    pub async fn accept<S>(&self, stream: S, deadline: Instant) -> Result<TlsStream<S>, Refused>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match timeout_at(deadline, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 Some(error) => Refused::Failed(error.to_string()),

@@ -3,6 +3,7 @@
 //! Reads in steps: between two chunks no lock, no transaction and no place among the readers is held, so that a client who reads
 //! slowly delays nobody. What was evicted before it could be read is told. What the reader may have is looked at anew before each chunk.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
@@ -19,11 +20,14 @@ use super::{ApiError, AppState};
 use crate::audit::Scan;
 use crate::auth::Standing;
 
-/// Entries in one step.
+/// Entries in one step, at most.
 const STEP_ENTRIES: u64 = 512;
 
-/// Room for most chunks.
-const CHUNK_BYTES: usize = 320 * 1024;
+/// A step ends behind so many bytes: who reads slowly, over many connections, has the agent hold that much for each.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Room for a chunk and the entry that it ends behind.
+const CHUNK_ROOM: usize = CHUNK_BYTES + 8 * 1024;
 
 /// An export about to be streamed.
 pub(super) struct Export {
@@ -82,14 +86,15 @@ impl Progress {
         let (chunk, work) = self
             .state
             .read(RingDeadline::from_now(), move |reader| {
-                let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+                let mut chunk = Vec::with_capacity(CHUNK_ROOM);
                 if is_first {
                     work.format.begin(&mut chunk);
                 }
                 let Work { scan, format, hostname, exported, .. } = &mut work;
-                let step = reader.scan_step(scan, STEP_ENTRIES, |entry| {
+                let step = reader.scan_until(scan, STEP_ENTRIES, |entry| {
                     format.entry(&mut chunk, entry, *exported, hostname);
                     *exported += 1;
+                    if chunk.len() < CHUNK_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
                 })?;
                 work.evicted += step.evicted.iter().sum::<u64>();
                 if work.scan.is_done() {

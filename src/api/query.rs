@@ -10,6 +10,9 @@ use crate::audit::{Cursor, Filter, Known, Seq};
 use crate::decimal;
 use crate::host::clock;
 
+/// No operation takes as many parameters.
+const PAIRS_MAX: usize = 32;
+
 /// What of a query nobody has taken yet.
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -17,6 +20,10 @@ impl Query {
     /// The query of a request.
     pub(super) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())?.into_inner();
+        if pairs.len() > PAIRS_MAX {
+            // Each is compared with all others, on a thread that others wait for.
+            return Err(ApiError::BadRequest(format!("The query has more than {PAIRS_MAX} parameters.")));
+        }
         let twice =
             |(index, (name, _)): &(usize, &(String, String))| pairs[..*index].iter().any(|pair| pair.0 == *name);
         if let Some((_, (name, _))) = pairs.iter().enumerate().find(twice) {

@@ -176,8 +176,11 @@ impl Auditing {
 
     /// Takes a place for the entry. A change has its intent on stable storage when this returns.
     async fn admit(&self, open: &mut OpenCall) -> Result<(), StoreError> {
-        // Nobody waits for a store that is known to fail.
-        self.writer.health()?;
+        // Nobody waits for a store that is known to fail. The entry is kept all the same where there is room, until it works again.
+        if let Err(error) = self.writer.health() {
+            open.place = self.writer.try_place();
+            return Err(error);
+        }
         if open.class != Class::Change {
             open.place = self.writer.try_place();
             if open.place.is_some() {

@@ -244,7 +244,7 @@ impl From<ServerError> for CliError {
                 Exit::NoPerm
             }
             ServerError::Socket { .. } | ServerError::Ring(RingError::File { .. }) => Exit::CantCreat,
-            ServerError::Ring(RingError::Foreign { .. }) => Exit::Config,
+            ServerError::Plaintext { .. } | ServerError::Ring(RingError::Foreign { .. }) => Exit::Config,
             ServerError::Ring(
                 RingError::Sqlite { .. }
                 | RingError::WalHeld

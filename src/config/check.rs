@@ -2,6 +2,7 @@
 //!
 //! Knows the tree and no source: who calls it knows where a refused value came from.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -26,6 +27,11 @@ impl Config {
         let texts = self.texts().into_iter().filter(|&(_, allowed, _)| !allowed);
         let texts = texts.map(|(key, _, must)| (key, format!("must be {must}")));
         numbers.chain(texts).collect()
+    }
+
+    /// Whether tokens could be read on their way to that address, and nobody has allowed it.
+    pub fn refuses_plaintext_at(&self, address: SocketAddr) -> bool {
+        !address.ip().is_loopback() && !self.tls.is_on() && self.server.plaintext == Plaintext::Refuse
     }
 
     /// The keys that contradict each other, and how. A complaint can name several keys of which any could be changed.
@@ -57,7 +63,7 @@ impl Config {
         if tls.client_auth != ClientAuth::Off && !(tls.is_on() && tls.client_ca.is_some()) {
             complain(&["tls.client_auth"], "needs tls.certificate, tls.key and tls.client_ca");
         }
-        if !server.listen.ip().is_loopback() && !tls.is_on() && server.plaintext == Plaintext::Refuse {
+        if self.refuses_plaintext_at(server.listen) {
             complain(
                 &["server.listen"],
                 "must be a loopback address without TLS, because tokens could be read on their way: set tls.certificate and \

@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::SEND_BUFFER_BYTES;
 use super::channel::{Channel, PeerStream, Socket};
@@ -128,9 +128,10 @@ impl Door {
     /// do that only look whether a port is open, has made no call.
     async fn shake_hands(&self, tls: &Tls, mut stream: PeerStream, source_ip: IpAddr) -> Option<Channel> {
         let begin = Instant::now();
+        let deadline = begin + tls.timeout();
         let record = |unserved| record_unserved(&self.writer, &source_ip.into(), begin.elapsed(), unserved);
         let mut first = [0];
-        match timeout(tls.timeout(), stream.peek(&mut first)).await {
+        match timeout_at(deadline.into(), stream.peek(&mut first)).await {
             Ok(Ok(0) | Err(_)) => return None,
             Ok(Ok(_)) if first[0] == HANDSHAKE_RECORD => {}
             Ok(Ok(_)) => {
@@ -146,7 +147,7 @@ impl Door {
                 return None;
             }
         }
-        match tls.accept(stream).await {
+        match tls.accept(stream, deadline.into()).await {
             Ok(stream) => return Some(Channel::Tls(Box::new(stream))),
             Err(Refused::Late) => record(Unserved::Handshake("no handshake in time")),
             Err(Refused::Gone) => record(Unserved::Handshake("the peer has gone")),

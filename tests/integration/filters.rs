@@ -192,5 +192,8 @@ fn a_bad_or_unknown_filter_is_refused_by_its_name() {
     for path in ["/audit", "/audit/export"] {
         let twice = agent.call(&Request::get(&format!("{path}?user=a&user=b")).bearer(&token));
         assert!(assert_is_error(&twice, 400).contains("user"), "twice");
+        let names: Vec<_> = (0..10_000).map(|number| format!("{number}")).collect();
+        let many = agent.call(&Request::get(&format!("{path}?{}", names.join("&"))).bearer(&token));
+        assert!(assert_is_error(&many, 400).contains("32 parameters"), "nobody waits until all are compared");
     }
 }

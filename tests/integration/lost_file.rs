@@ -104,6 +104,34 @@ fn another_file_in_the_place_of_the_ring_is_neither_read_nor_written() {
 }
 
 #[test]
+fn an_older_copy_of_the_ring_in_its_place_is_not_gone_on_with() {
+    let agent = Agent::start();
+    calls(&agent);
+    let (state_dir, folder) = (agent.node().state_dir(), tempfile::tempdir().unwrap());
+    let copy = folder.path().join("copy");
+    let ring = rusqlite::Connection::open(file(&agent, "")).unwrap();
+    ring.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    drop(ring);
+    calls(&agent);
+    let before = agent.read("/audit/status");
+    // Where the folder was, no ring can be made: the agent has none until somebody puts one there.
+    fs::rename(&state_dir, folder.path().join("away")).unwrap();
+    fs::write(&state_dir, "").unwrap();
+    assert_eq!(agent.call(&change(&agent)).status, 503);
+    let with_copy = folder.path().join("with_copy");
+    fs::create_dir(&with_copy).unwrap();
+    fs::rename(&copy, with_copy.join("ring.sqlite")).unwrap();
+    fs::remove_file(&state_dir).unwrap();
+    fs::rename(&with_copy, &state_dir).unwrap();
+    let entry = recorded_again(&agent);
+    let status = agent.read("/audit/status");
+    assert_ne!(status["epoch"], before["epoch"], "a new ring");
+    assert_eq!((&status["origin"], &status["damaged_files"]), (&json!("damaged"), &json!(1)), "{status}");
+    assert_eq!(status["lost"], 22, "{status}");
+    assert!(entry["seq"].as_u64() > before["last_seq"].as_u64());
+}
+
+#[test]
 fn a_removed_wal_costs_nothing() {
     for suffix in ["-wal", "-shm"] {
         let agent = Agent::start();

@@ -167,10 +167,13 @@ fn while_writes_fail_reads_go_on_where_the_operator_says_so() {
     assert_eq!(call(&agent, &change(&agent)).status, 404);
     disk.set_failing(true);
     assert_eq!(call(&agent, &change(&agent)).status, 503);
+    let refused = agent.call(&change(&agent));
     assert_refuses(&agent, 200);
+    assert_eq!(agent.read("/audit/status")["dropped"], 0, "there is room in memory");
     assert_memory_is_bounded(&agent);
     disk.set_failing(false);
     assert_resumes(&agent);
+    assert_eq!(agent.entry_of(&refused)["response_code"], 503, "it is stored when that can be done");
     let status = agent.read("/audit/status");
     assert!(status["dropped"].as_u64() > Some(0), "what memory could not hold is counted: {status}");
     assert_eq!(status["health"], "ok", "{status}");

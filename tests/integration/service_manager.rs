@@ -153,6 +153,15 @@ fn who_connects_while_the_agent_restarts_is_served_by_the_next_one() {
 }
 
 #[test]
+fn a_passed_socket_is_no_way_around_tls() {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let (_, log) = pass(Node::new(""), &listener).try_start().err().expect("tokens could be read on their way");
+    assert!(log.contains("passed, is not a loopback address") && log.contains("server.plaintext"), "{log}");
+    let agent = pass(Node::new("server.plaintext = \"allow\"\n"), &listener).start();
+    assert_eq!(agent.address(), listener.local_addr().unwrap());
+}
+
+#[test]
 fn what_is_passed_and_no_socket_is_refused_by_name() {
     let node = Node::new("").launched(&[
         "/bin/bash",

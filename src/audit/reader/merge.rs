@@ -1,6 +1,6 @@
 //! Rows of the three classes in one order.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
 use rusqlite::{Row, Rows, Transaction};
@@ -24,7 +24,8 @@ pub enum Order {
 /// The ordinals of each class that are to be read.
 pub(super) type Span = [Range<u64>; 3];
 
-/// Visits the entries of a span that meet the predicate, `limit` at most, and takes off the span what was read.
+/// Visits the entries of a span that meet the predicate, `limit` at most and up to where `visit` stops, and takes off the span what was
+/// read.
 pub(super) fn merge(
     transaction: &Transaction<'_>,
     memory: &mut Memory,
@@ -32,7 +33,7 @@ pub(super) fn merge(
     order: Order,
     predicate: Option<&Predicate>,
     limit: u64,
-    visit: &mut dyn FnMut(&ServedEntry<'_>),
+    visit: &mut dyn FnMut(&ServedEntry<'_>) -> ControlFlow<()>,
 ) -> rusqlite::Result<u64> {
     let columns = Columns::of(transaction, memory)?;
     let direction = if order == Order::NewestFirst { "DESC" } else { "" };
@@ -58,7 +59,8 @@ pub(super) fn merge(
         heads[class] = advance(&mut sources[class])?;
     }
     let mut visited = 0;
-    while visited < limit {
+    let mut flow = ControlFlow::Continue(());
+    while visited < limit && flow.is_continue() {
         let open = (0..3).filter_map(|class| heads[class].map(|Head { seq, .. }| (seq, class)));
         let next = if order == Order::NewestFirst { open.max() } else { open.min() };
         let Some((_, class)) = next else { break };
@@ -69,7 +71,7 @@ pub(super) fn merge(
             (None, Order::NewestFirst) => span[class].end - 1,
             (Some(_), _) => row.get(ORDINAL)?,
         };
-        serve(transaction, memory, Class::ALL[class], ordinal, row, columns, visit)?;
+        serve(transaction, memory, Class::ALL[class], ordinal, row, columns, &mut |entry| flow = visit(entry))?;
         take(&mut span[class], order, ordinal);
         heads[class] = advance(&mut sources[class])?;
         visited += 1;

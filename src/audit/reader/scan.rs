@@ -3,6 +3,8 @@
 //! A step is one read transaction. Between two steps a walk holds nothing: what is evicted meanwhile is told, and where another ring has
 //! taken the ring's place the walk ends with an error.
 
+use std::ops::ControlFlow;
+
 use rusqlite::Transaction;
 use uuid::Uuid;
 
@@ -139,7 +141,7 @@ impl Scan {
         transaction: &Transaction<'_>,
         memory: &mut Memory,
         limit: u64,
-        visit: &mut dyn FnMut(&ServedEntry<'_>),
+        visit: &mut dyn FnMut(&ServedEntry<'_>) -> ControlFlow<()>,
     ) -> rusqlite::Result<Option<ScanStep>> {
         let Some(evicted) = self.catch_up(transaction)? else { return Ok(None) };
         let mut piece = self.piece(transaction, memory)?;
@@ -219,9 +221,13 @@ impl Search {
             let cuts = cut(transaction, memory, &piece, skipped)?;
             piece.iter_mut().zip(cuts).for_each(|(piece, cut)| piece.end = cut);
         } else {
-            merge(transaction, memory, &mut piece, order, predicate, skipped, &mut |_| {})?;
+            merge(transaction, memory, &mut piece, order, predicate, skipped, &mut |_| ControlFlow::Continue(()))?;
         }
-        self.limit -= merge(transaction, memory, &mut piece, order, predicate, self.limit, visit)?;
+        let mut each = |entry: &ServedEntry<'_>| {
+            visit(entry);
+            ControlFlow::Continue(())
+        };
+        self.limit -= merge(transaction, memory, &mut piece, order, predicate, self.limit, &mut each)?;
         self.unread_end = piece.map(|range| range.end);
         Ok(())
     }
@@ -239,6 +245,19 @@ impl Reader {
         scan: &mut Scan,
         limit: u64,
         mut visit: impl FnMut(&ServedEntry<'_>),
+    ) -> Result<ScanStep, ReadError> {
+        self.scan_until(scan, limit, |entry| {
+            visit(entry);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The same, up to where `visit` stops: behind the entry that it stopped at.
+    pub fn scan_until(
+        &self,
+        scan: &mut Scan,
+        limit: u64,
+        mut visit: impl FnMut(&ServedEntry<'_>) -> ControlFlow<()>,
     ) -> Result<ScanStep, ReadError> {
         let step = self.step(|transaction, memory| scan.step(transaction, memory, limit, &mut visit))?;
         step.ok_or_else(|| self.moved())

@@ -11,7 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::ffi::{SQLITE_FCNTL_CHUNK_SIZE, SQLITE_FCNTL_SIZE_HINT, SQLITE_OK, sqlite3_file_control};
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::During as _;
+use super::error::{During as _, is_damage};
 use super::look::{Found, look, refuse_newer};
 use super::make::{self, Beginning};
 use super::migrate::migrate;
@@ -23,6 +23,9 @@ pub const FILE_NAME: &str = "ring.sqlite";
 
 /// "noda": says of an SQLite file that it is a ring (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i32 = 0x6e6f_6461;
+
+/// A ring with more in it is not compacted: it would take so much memory, which the unit bounds, and time before the agent is ready.
+const COMPACTED_MAX_BYTES: u64 = 256 << 20;
 
 /// Takes the state folder for this process alone, for as long as the file lives that is given back.
 pub(super) fn lock(state_dir: &Path) -> Result<File, RingError> {
@@ -109,13 +112,25 @@ pub(super) fn pages_used(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// Gives the disk back what a ring no longer may use, after its limit was lowered.
+///
+/// Best effort: a file that is too large serves as well, and the agent has to start. SQLite makes the copy in memory.
 pub(super) fn shrink(connection: &Connection, budget: Budget) -> rusqlite::Result<()> {
     let pages = connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))?;
     if u64::try_from(pages).unwrap_or(0) <= budget.pages() {
         return Ok(());
     }
-    connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
-    connection.pragma_update(None, "max_page_count", budget.pages())
+    if pages_used(connection)? * PAGE_BYTES > COMPACTED_MAX_BYTES {
+        log::warn!("the ring file keeps its size: what is left in it is too much for a copy in memory");
+        return Ok(());
+    }
+    match connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)") {
+        Err(error) if is_damage(&error) => Err(error),
+        Err(error) => {
+            log::warn!("the ring file keeps its size until the next start: {error}");
+            Ok(())
+        }
+        Ok(()) => connection.pragma_update(None, "max_page_count", budget.pages()),
+    }
 }
 
 /// Has the database take all the space that it may ever need at once, and keep it: the ring goes on when something else has

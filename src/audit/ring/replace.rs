@@ -128,7 +128,7 @@ impl Ring {
         self.take_folder()?;
         let Known { last_seq, losses, entries, .. } = self.known;
         self.open_file()?;
-        if self.known.last_seq < last_seq {
+        if self.accounts()?.last_seq < last_seq {
             // Someone has put another ring there, or part of this one is gone.
             (self.known.last_seq, self.known.losses, self.known.entries) = (last_seq, losses, entries);
             let path = self.options.state_dir.join(file::FILE_NAME);
