@@ -228,10 +228,16 @@ async fn serve(
             },
         ))
     };
-    let server = listener::serve(listeners, &config.server, local_peers, tls, writer, app)?;
+    let server = listener::serve(listeners, &config.server, local_peers, tls, writer.clone(), app)?;
     actix_web::rt::spawn(keep_time(time_floor));
     lifecycle.begin(signals, reloader, &server.handle());
-    server.await
+    let ended = server.await;
+    // The workers say that they are done before they have given up the calls that took too long, each of which becomes an entry then.
+    let open = writer.await_open_calls().await;
+    if open > 0 {
+        log::warn!("{open} calls are not on stable storage yet, or were never given up");
+    }
+    ended
 }
 
 /// Has the newest time that has been written down now and then.

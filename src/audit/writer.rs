@@ -30,6 +30,9 @@ pub use thread::WriterThread;
 /// The longest that a call waits for a place or for its commit. A slow SD card stalls for half a second now and then.
 pub(super) const STORE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// How long open calls are waited for before the entries of those that have ended meanwhile are stored, whatever their window.
+const FLUSH_PAUSE: Duration = Duration::from_millis(50);
+
 /// Why a call can't be recorded now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -124,6 +127,8 @@ impl Commit {
 pub struct Writer {
     queue: Arc<Queue>,
     places: Arc<Semaphore>,
+    /// How many places there are.
+    max_pending: u32,
     intents: Arc<Semaphore>,
     durabilities: Durabilities,
     run_tag: u32,
@@ -146,7 +151,8 @@ impl Writer {
         let intents = Arc::new(Semaphore::new(ring.open_intents_max()));
         let thread = WriterThread::start(ring, Arc::clone(&queue), Arc::clone(&metrics), stored.clone())?;
         let places = Arc::new(Semaphore::new(max_pending));
-        let writer = Self { queue, places, intents, durabilities, run_tag, metrics, news, stored };
+        let max_pending = u32::try_from(max_pending).unwrap_or(u32::MAX);
+        let writer = Self { queue, places, max_pending, intents, durabilities, run_tag, metrics, news, stored };
         Ok((writer, thread))
     }
 
@@ -236,6 +242,20 @@ impl Writer {
         self.stored.any.subscribe()
     }
 
+    /// Returns when every open call has its entry, and all of them are on stable storage: to be called when no further one comes. Gives
+    /// the number of those that had none in time, or whose entries can't be stored.
+    pub async fn await_open_calls(&self) -> usize {
+        let deadline = Deadline::from_now();
+        while self.flush().await.is_ok() {
+            // Each gives its place back when it is stored.
+            let all = tokio::time::timeout(FLUSH_PAUSE, self.places.acquire_many(self.max_pending));
+            if all.await.is_ok() || deadline.0 <= Instant::now() {
+                break;
+            }
+        }
+        self.max_pending as usize - self.places.available_permits().min(self.max_pending as usize)
+    }
+
     /// Has everyone who waits for entries go on: the agent stops.
     pub fn end_waiting(&self) {
         self.stored.any.send_replace(None);
@@ -265,5 +285,38 @@ impl Writer {
     /// The durability and window of a class.
     pub const fn durability(&self, class: Class) -> (Durability, Duration) {
         self.durabilities.0[class.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::audit::ring::RingOptions;
+
+    #[test]
+    fn whoever_stops_waits_for_open_calls_until_their_entries_are_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = Ring::open(&RingOptions::plain(folder.path(), 1_000)).unwrap();
+        // Nothing is stored for the sake of the window while the test runs.
+        let durabilities = Durabilities([(Durability::Relaxed, Duration::from_hours(1)); 3]);
+        let options = WriterOptions { durabilities, max_pending: 4, denied_entries: 4 };
+        let (writer, thread) = Writer::start(ring, options).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (ended, open) = (writer.try_place().unwrap(), writer.try_place().unwrap());
+        writer.record(Entry::plain(Class::Read), None, ended);
+        runtime.block_on(async {
+            let mut waiting = pin!(writer.await_open_calls());
+            assert!(waiting.as_mut().now_or_never().is_none(), "one call is open");
+            writer.record(Entry::plain(Class::Read), None, open);
+            assert_eq!(waiting.await, 0);
+            assert_eq!(writer.pending(), 0, "both are stored");
+            let _never_given_up = writer.try_place().unwrap();
+            assert_eq!(writer.await_open_calls().await, 1, "it is told when the time is over");
+        });
+        thread.stop().unwrap();
     }
 }

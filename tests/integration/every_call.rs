@@ -8,7 +8,9 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Connection, Ledger, Node, Request, assert_is_error, begin_change, now_s, sign};
+use crate::support::{
+    Agent, Connection, Ledger, Node, Request, assert_is_error, begin_change, eventually, now_s, open_intents, sign,
+};
 
 /// Class, outcome and status of an entry.
 fn gist(entry: &Value) -> (&str, &str, u64) {
@@ -205,6 +207,24 @@ fn a_token_that_is_not_accepted_is_denied_and_none_of_it_is_kept() {
             assert!(!text.contains(part), "{part} in {text}");
         }
     }
+}
+
+#[test]
+fn calls_that_are_open_when_the_agent_stops_leave_aborted_entries() {
+    const CALLS: u64 = 400;
+    let agent = Node::new("server.shutdown_timeout_s = 0\nserver.max_connections_per_peer = 512\n").start();
+    let request = Request::new("PUT", "/node/hostname").json(r#"{"hostname": "node-7"}"#);
+    let head = request.bearer(&agent.token(&["admin"])).head();
+    let mut open: Vec<_> = (0..CALLS).map(|_| Connection::open(agent.address())).collect();
+    for connection in &mut open {
+        connection.send(&head);
+    }
+    eventually("the intents in the ring file", || (open_intents(agent.node()) == CALLS).then_some(()));
+    let (node, log) = agent.stop(Signal::SIGTERM);
+    assert!(!log.contains("could not be stored"), "{log}");
+    assert_eq!(open_intents(&node), 0, "each was given up, and is told as that");
+    let status = node.start().read("/audit/status");
+    assert_eq!((&status["interrupted"], &status["entries"]), (&json!(0), &json!(CALLS)), "{status}");
 }
 
 #[test]
