@@ -8,20 +8,20 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hash, Hasher as _};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::audit::class::Class;
 use crate::audit::entry::{Call, Entry};
 use crate::audit::ring::Record;
-use crate::auth::Actor;
+use crate::auth::{Actor, network_of};
 
 /// What the calls of one entry have in common, from most to least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Likeness {
     /// Everything but their times: one peer repeats itself.
     Call,
-    /// Peer, user with roles and token, and answer: one peer tries many things.
+    /// The peer's network as limits count it, user with roles and token, and answer: one peer tries many things.
     Caller,
     /// The answer alone: many peers.
     Answer,
@@ -39,7 +39,8 @@ pub(super) enum Fate {
 /// The entries of class `denied` that wait to be stored.
 #[derive(Debug)]
 pub(super) struct Flood {
-    /// So many of them wait at most; beyond it there is one for each answer.
+    /// So many of them wait at most; beyond it there is one for each answer. A quarter more where it is known who calls: nobody who is
+    /// not can have that forgotten.
     limit: usize,
     waiting: usize,
     /// Hash of what calls have in common, to the index of the last record that they can join.
@@ -55,15 +56,19 @@ impl Flood {
 
     /// What becomes of a call, `records` being those that wait. Where it has an entry of its own, that is pushed next.
     pub(super) fn admit(&mut self, entry: &Entry, records: &[Record]) -> Fate {
+        let is_known = entry.call.actor.auth_method.is_some();
+        let limit = self.limit + if is_known { self.limit / 4 } else { 0 };
         let likeness = match self.waiting {
             few if few < self.limit / 2 => Likeness::Call,
-            more if more < self.limit => {
+            more if more < limit => {
                 for likeness in [Likeness::Call, Likeness::Caller] {
                     if let Some(index) = self.find(likeness, entry, records) {
                         return Fate::Joins(index);
                     }
                 }
-                if more < self.limit / 4 * 3 { Likeness::Call } else { Likeness::Caller }
+                // Of what is kept for those who are known, half is for what they asked for.
+                let kept = self.limit..self.limit + self.limit / 8;
+                if more < self.limit / 4 * 3 || kept.contains(&more) { Likeness::Call } else { Likeness::Caller }
             }
             _ => {
                 for likeness in [Likeness::Call, Likeness::Caller, Likeness::Answer] {
@@ -96,9 +101,10 @@ impl Flood {
         (likeness, entry.outcome, entry.response_code).hash(&mut hasher);
         let call = &entry.call;
         if likeness != Likeness::Answer {
-            (call.source_ip, call.forwarded_for, who(call)).hash(&mut hasher);
+            (network(call), who(call)).hash(&mut hasher);
         }
         if likeness == Likeness::Call {
+            (call.source_ip, call.forwarded_for).hash(&mut hasher);
             (&call.method, &call.path, &call.user_agent).hash(&mut hasher);
         }
         hasher.finish()
@@ -110,9 +116,11 @@ impl Likeness {
     fn holds(self, waiting: &Entry, coming: &Entry) -> bool {
         let (a, b) = (&waiting.call, &coming.call);
         let answer = (waiting.outcome, waiting.response_code) == (coming.outcome, coming.response_code);
-        let caller = || a.source_ip == b.source_ip && a.forwarded_for == b.forwarded_for && who(a) == who(b);
+        let caller = || network(a) == network(b) && who(a) == who(b);
         let call = || {
-            a.method == b.method
+            a.source_ip == b.source_ip
+                && a.forwarded_for == b.forwarded_for
+                && a.method == b.method
                 && a.path == b.path
                 && a.user_agent == b.user_agent
                 && a.operation.map(|operation| operation.id) == b.operation.map(|operation| operation.id)
@@ -131,6 +139,7 @@ impl Likeness {
         if self != Self::Call {
             (call.method, call.path) = Default::default();
             (call.operation, call.user_agent, call.trace_id) = (None, None, None);
+            (call.source_ip, call.forwarded_for) = network(call);
         }
         if self == Self::Answer {
             // Whoever reads it sees that it is nobody's address (RFC 1122, section 3.2.1.3).
@@ -139,6 +148,11 @@ impl Likeness {
         }
         entry
     }
+}
+
+/// Where calls come from that are one caller's, who may have all addresses of a network.
+fn network(call: &Call) -> (IpAddr, Option<IpAddr>) {
+    (network_of(call.source_ip), call.forwarded_for.map(network_of))
 }
 
 /// What an entry says of who calls.
@@ -162,6 +176,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
+
+    use std::net::Ipv6Addr;
 
     use super::*;
     use crate::audit::entry::{Arrival, Outcome, Seq};
@@ -240,6 +256,37 @@ mod tests {
         let unknown: BTreeSet<_> =
             records[LIMIT..].iter().filter_map(Record::entry).map(|entry| entry.response_code).collect();
         assert_eq!(unknown, [401, 404].into());
+    }
+
+    fn from(mut entry: Entry, address: impl Into<IpAddr>) -> Entry {
+        entry.call.source_ip = address.into();
+        entry
+    }
+
+    #[test]
+    fn all_addresses_of_one_network_are_one_peer() {
+        let network = u128::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 7, 0, 0, 0, 0));
+        let flood = (0..1_000).map(|host| from(refused(0, 1, 401), Ipv6Addr::from(network + host)));
+        let records = waiting(flood.chain([refused(2, 7, 401)]));
+        let told = |number: usize| records[number].entry().unwrap();
+        assert_eq!((records.len(), calls(&records)), (LIMIT / 4 * 3 + 2, 1_001));
+        assert_eq!(told(LIMIT / 4 * 3).call.source_ip, Ipv6Addr::from(network), "{}", told(LIMIT / 4 * 3).calls);
+        assert_eq!(told(LIMIT / 4 * 3 + 1).call.source_ip, refused(2, 0, 0).call.source_ip, "others have their own");
+    }
+
+    #[test]
+    fn who_is_known_is_named_however_many_others_come() {
+        let mut known = refused(2_000, 7, 403);
+        let auth_method = Some(crate::auth::AuthMethod::Bearer);
+        known.call.actor = Arc::new(Actor { user: "insider".to_owned(), auth_method, ..Actor::default() });
+        let records = waiting((0..1_000).map(|peer| refused(peer, 1, 403)).chain([known.clone(), known.clone()]));
+        let entries = records.iter().filter_map(Record::entry);
+        let of_known: Vec<_> = entries.filter(|entry| entry.call.actor == known.call.actor).collect();
+        assert_eq!((of_known.len(), of_known[0].calls), (1, 2));
+        assert_eq!((of_known[0].call.source_ip, &*of_known[0].call.path), (known.call.source_ip, "/7"));
+        // With a token, too, memory and flash are bounded.
+        let many = (0..1_000_u32).map(|peer| from(known.clone(), Ipv4Addr::from(peer << 8)));
+        assert_eq!(waiting(many).len(), LIMIT + LIMIT / 4 + 1);
     }
 
     #[test]
