@@ -5,6 +5,8 @@
 
 mod common;
 mod cursor;
+#[cfg(test)]
+mod fixture;
 mod memory;
 mod merge;
 mod newest;

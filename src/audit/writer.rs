@@ -253,7 +253,7 @@ impl Writer {
                 break;
             }
         }
-        self.max_pending as usize - self.places.available_permits().min(self.max_pending as usize)
+        (self.max_pending as usize).saturating_sub(self.places.available_permits())
     }
 
     /// Has everyone who waits for entries go on: the agent stops.

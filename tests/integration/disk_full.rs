@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use nix::sys::signal::Signal;
+
 use crate::support::{Agent, Connection, Node, Request, assert_is_error, can_isolate, eventually, skipped};
 
 /// A file system of this size under a node's state folder. It goes with its test.
@@ -32,6 +34,12 @@ impl SmallDisk {
     fn fill(&self) {
         let mut filler = File::create(self.folder.join("filler")).unwrap();
         while filler.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    /// Of a disk that is full, so much is free again.
+    fn leave(&self, bytes: u64) {
+        let filler = File::options().write(true).open(self.folder.join("filler")).unwrap();
+        filler.set_len(filler.metadata().unwrap().len() - bytes).unwrap();
     }
 
     fn free(&self) {
@@ -68,6 +76,37 @@ fn the_ring_goes_on_when_something_else_has_filled_the_disk() {
     assert!(status["evicted"].as_u64() > Some(6_000), "{status}");
     assert_eq!(status["last_seq"], 10_001, "{status}");
     assert!(status["bytes"].as_u64() <= status["max_bytes"].as_u64(), "{status}");
+}
+
+#[test]
+fn a_ring_that_can_not_be_compacted_is_gone_on_with_and_compacted_when_there_is_room() {
+    const LOWERED_BYTES: u64 = 4 << 20;
+    let node = Node::new("[audit]\nmax_entries = 20000\nmax_bytes = 8388608\n");
+    let Some(disk) = SmallDisk::mount(&node, 32 << 20) else { return };
+    let agent = node.start();
+    let mut connection = Connection::open(agent.address());
+    let token = agent.token(&["read"]);
+    let mut paths = (0..).map(|number| format!("/{number:01000}"));
+    while agent.read("/audit/status")["evicted"] == 0 {
+        for path in paths.by_ref().take(500) {
+            connection.call(&Request::get(&path).bearer(&token));
+        }
+    }
+    let (node, _) = agent.stop(Signal::SIGTERM);
+    let size = |agent: &Agent| fs::metadata(agent.node().state_dir().join("ring.sqlite")).unwrap().len();
+    disk.fill();
+    // What any start needs, and less than a copy does.
+    disk.leave(1 << 20);
+    let agent = node.variable("NODEAUDIT_AUDIT__MAX_BYTES", LOWERED_BYTES.to_string()).start();
+    assert!(size(&agent) > LOWERED_BYTES);
+    let response = agent.call(&load(&agent));
+    assert_eq!(agent.entry_of(&response)["operation_id"], "GetNodeLoad", "it records all the same");
+    let (node, log) = agent.stop(Signal::SIGTERM);
+    assert!(log.contains("keeps its size until the next start"), "{log}");
+    disk.free();
+    let agent = node.start();
+    assert!(size(&agent) <= LOWERED_BYTES, "{} bytes", size(&agent));
+    assert_eq!(agent.entry_of(&response)["operation_id"], "GetNodeLoad");
 }
 
 #[test]

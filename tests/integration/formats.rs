@@ -110,6 +110,7 @@ fn readers_who_are_slow_keep_nobody_from_reading_and_are_told_what_was_evicted_m
     for (before, (format, mut export)) in (1..).zip(exports) {
         let mut text = Vec::new();
         while let Some(chunk) = export.chunk().unwrap() {
+            assert!(chunk.len() < 72 << 10, "{format}: {} bytes are held for someone who is slow", chunk.len());
             text.extend(chunk);
         }
         let (entries, evicted) = told(format, std::str::from_utf8(&text).unwrap());

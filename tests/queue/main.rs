@@ -9,5 +9,5 @@
 mod audit;
 
 mod auth {
-    pub(crate) use nodeaudit::auth::Actor;
+    pub(crate) use nodeaudit::auth::{Actor, AuthMethod, network_of};
 }

@@ -88,6 +88,14 @@ pub(super) fn merge(
     Ok(visited)
 }
 
+/// Stops at none.
+pub(super) fn each(mut visit: impl FnMut(&ServedEntry<'_>)) -> impl FnMut(&ServedEntry<'_>) -> ControlFlow<()> {
+    move |entry| {
+        visit(entry);
+        ControlFlow::Continue(())
+    }
+}
+
 /// How many entries of a span meet the predicate.
 pub(super) fn count(
     transaction: &Transaction<'_>,

@@ -21,17 +21,9 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{plain, store};
     use super::*;
-    use crate::audit::class::Class;
-    use crate::audit::entry::{Entry, Seq};
     use crate::audit::filter::Filter;
-    use crate::audit::ring::{Record, Ring, RingOptions};
-
-    fn store(ring: &mut Ring, entries: u64) {
-        let last = ring.last_seq().unwrap().0;
-        let record = |seq| Record::Entry(Seq(seq), Entry::plain(Class::Read), None);
-        ring.store(&(last + 1..=last + entries).map(record).collect::<Vec<_>>()).unwrap();
-    }
 
     /// The newest and the oldest seq of a page from memory.
     fn ends(reader: &Reader, limit: u64, offset: u64) -> Option<(u64, u64)> {
@@ -42,10 +34,7 @@ mod tests {
 
     #[test]
     fn the_newest_entries_are_kept_while_pages_are_read_and_only_as_long_as_it_is_sure_what_the_file_holds() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = RingOptions::plain(folder.path(), 1_000);
-        let mut ring = Ring::open(&options).unwrap();
-        let reader = Reader::new(&options.state_dir, ring.gate());
+        let (_folder, mut ring, reader) = plain(1_000);
         store(&mut ring, 50);
         assert_eq!(ends(&reader, 20, 0), None, "nobody has read a page yet");
         store(&mut ring, 150);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::cursor::{Known, Past};
 use super::memory::Memory;
-use super::merge::{Order, Span, count, merge};
+use super::merge::{Order, Span, count, each, merge};
 use super::predicate::{Predicate, takes};
 use super::{Held, ReadError, Reader, epoch, held};
 use crate::audit::class::Class;
@@ -221,13 +221,9 @@ impl Search {
             let cuts = cut(transaction, memory, &piece, skipped)?;
             piece.iter_mut().zip(cuts).for_each(|(piece, cut)| piece.end = cut);
         } else {
-            merge(transaction, memory, &mut piece, order, predicate, skipped, &mut |_| ControlFlow::Continue(()))?;
+            merge(transaction, memory, &mut piece, order, predicate, skipped, &mut each(|_| {}))?;
         }
-        let mut each = |entry: &ServedEntry<'_>| {
-            visit(entry);
-            ControlFlow::Continue(())
-        };
-        self.limit -= merge(transaction, memory, &mut piece, order, predicate, self.limit, &mut each)?;
+        self.limit -= merge(transaction, memory, &mut piece, order, predicate, self.limit, &mut each(visit))?;
         self.unread_end = piece.map(|range| range.end);
         Ok(())
     }
@@ -244,12 +240,9 @@ impl Reader {
         &self,
         scan: &mut Scan,
         limit: u64,
-        mut visit: impl FnMut(&ServedEntry<'_>),
+        visit: impl FnMut(&ServedEntry<'_>),
     ) -> Result<ScanStep, ReadError> {
-        self.scan_until(scan, limit, |entry| {
-            visit(entry);
-            ControlFlow::Continue(())
-        })
+        self.scan_until(scan, limit, each(visit))
     }
 
     /// The same, up to where `visit` stops: behind the entry that it stopped at.
@@ -311,22 +304,12 @@ fn cut(transaction: &Transaction<'_>, memory: &mut Memory, span: &Span, count: u
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{plain, store};
     use super::*;
-    use crate::audit::entry::Entry;
-    use crate::audit::ring::{Record, Ring, RingOptions};
 
     #[test]
     fn a_search_goes_on_with_what_is_left_of_the_ring_in_which_it_began() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = RingOptions::plain(folder.path(), 20_000);
-        let mut ring = Ring::open(&options).unwrap();
-        let reader = Reader::new(&options.state_dir, ring.gate());
-        let store = |ring: &mut Ring, entries| {
-            let last = ring.last_seq().unwrap().0;
-            let class = |seq| if seq % 2 == 0 { Class::Read } else { Class::Denied };
-            let record = |seq| Record::Entry(Seq(seq), Entry::plain(class(seq)), None);
-            ring.store(&(last + 1..=last + entries).map(record).collect::<Vec<_>>()).unwrap();
-        };
+        let (_folder, mut ring, reader) = plain(20_000);
         // In steps, because nothing meets it.
         let filter = Filter { min_duration_ms: Some(1), ..Filter::default() };
         let begin = || {
